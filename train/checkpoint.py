@@ -1,0 +1,74 @@
+"""Checkpoints: one safetensors file with everything that training needs to go on as if it had never stopped.
+
+Tensors are named by what they belong to: `network.*`, `objective.*`, `average.*` (the moving average of the parameters of both),
+`optimizer.PLAYER.INDEX.KEY` and `random` (the generator's state, uint8). The position in the run is JSON in the file's
+metadata, under the one key `latentwire`: one key, because safetensors does not keep the order of several and equal runs must
+give equal bytes. The file is written to a temporary name and renamed, so that a kill leaves the old one or the new one.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from latentwire.train.errors import RunError
+
+METADATA_KEY = "latentwire"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors and a JSON object that says where in the run they were taken."""
+
+    tensors: dict[str, Tensor]
+    position: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below `prefix.`, without it."""
+        start = len(prefix) + 1
+        return {name[start:]: tensor for name, tensor in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes the checkpoint; equal checkpoints give equal bytes."""
+    document = json.dumps({"schema": SCHEMA, "position": checkpoint.position}, sort_keys=True)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+    write_atomically(path, safetensors.torch.save(tensors, {METADATA_KEY: document}))
+
+
+def read(path: Path) -> Checkpoint:
+    """The checkpoint in the file; raises RunError where it is missing, damaged or not one of ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            document = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"{path}: expected a safetensors checkpoint, found none that can be read: {error}") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise RunError(f"{path}: expected a latentwire checkpoint of schema {SCHEMA}, found metadata {document!r}")
+    return Checkpoint(tensors, document["position"])
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name beside it, then renames it: a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes a JSON document for people and programs to read, atomically."""
+    write_atomically(path, (json.dumps(document, indent=2) + "\n").encode())

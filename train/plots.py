@@ -1,0 +1,47 @@
+"""The loss curve of a run, from its metrics."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def loss_curve(metrics: list[dict[str, Any]]) -> bytes:
+    """A PNG with one panel for each score: training and validation over steps.
+
+    `metrics` are lines as the training loop writes them, at least one.
+    """
+    panels = _panels(metrics)
+    figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for label, points in curves.items():
+            axes.plot(*zip(*points, strict=True), marker=".", label=label)
+        axes.set(title=title, xlabel="step")
+        if all(value > 0 for points in curves.values() for _, value in points):
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _panels(metrics: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Points (step, value) by panel and curve; scores such as `mse_32` and `mse_128` share the panel of `mse`."""
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for line in metrics:
+        for part in ("train", "validation"):
+            for name, value in line[part].items():
+                stem, _, quality = name.rpartition("_")
+                panel, label = (stem, f"{part}, quality {quality}") if quality.isdigit() else (name, part)
+                panels.setdefault(panel, {}).setdefault(label, []).append((line["step"], value))
+    return panels

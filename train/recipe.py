@@ -1,0 +1,128 @@
+"""What to train and how: presets, and the recipe that a run folder records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from latentwire.train import dense
+from latentwire.train.dense import DenseSettings
+from latentwire.train.errors import SettingsError
+from latentwire.train.objectives import ObjectiveSettings, settings_class
+from latentwire.train.settings import LoopSettings, from_json, to_json
+
+Family = Literal["dense"]
+PresetName = Literal["keras", "torch", "codec"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every decision of a training run but the data.
+
+    Attributes:
+        family: which kind of network, and so which kind of item.
+        preset: the preset it started from; what was changed since is in the other fields.
+        network: the network's shape.
+        objective: what it minimises, with its settings.
+        loop: how it is trained.
+    """
+
+    family: Family
+    preset: PresetName
+    network: DenseSettings
+    objective: ObjectiveSettings
+    loop: LoopSettings
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as part of run.json."""
+        return {
+            "family": self.family,
+            "preset": self.preset,
+            "network": to_json(self.network),
+            "objective": {"name": self.objective.name, **to_json(self.objective)},
+            "loop": to_json(self.loop),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Recipe":
+        """The recipe in run.json; raises SettingsError for anything but what `to_json` writes."""
+        missing = {"family", "preset", "network", "objective", "loop"} - document.keys()
+        if missing:
+            raise SettingsError(f"run.json must have the keys of a recipe; missing: {', '.join(sorted(missing))}")
+        if document["family"] != "dense" or document["preset"] not in PRESETS:
+            raise SettingsError(
+                f"run.json: family must be dense and preset one of {', '.join(PRESETS)}; "
+                f"found {document['family']!r} and {document['preset']!r}"
+            )
+        objective = dict(document["objective"])
+        kind = settings_class(objective.pop("name", ""))
+        return cls(
+            document["family"],
+            document["preset"],
+            from_json(DenseSettings, document["network"], "run.json: network"),
+            from_json(kind, objective, "run.json: objective"),
+            from_json(LoopSettings, document["loop"], "run.json: loop"),
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Defaults that belong together."""
+
+    network: DenseSettings
+    loop: LoopSettings
+    objective: str
+
+
+# The two seed programs, with their own settings, and the codec that is to beat them.
+PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
+    {
+        "keras": Preset(dense.KERAS, LoopSettings(epochs=10, batch=256, learning_rate=1e-3, adam_epsilon=1e-7), "mse"),
+        "torch": Preset(dense.TORCH, LoopSettings(epochs=10, batch=128, learning_rate=1e-3), "mse"),
+        "codec": Preset(
+            dense.CODEC,
+            LoopSettings(epochs=40, batch=256, schedule="cosine", warmup=200, clip=5.0, average=0.999),
+            "rate",
+        ),
+    }
+)
+
+
+def dense_recipe(
+    preset: PresetName | None = None,
+    objective: str | None = None,
+    *,
+    network: Mapping[str, Any] | None = None,
+    objective_settings: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """A recipe for vectors: a preset, with the named settings changed.
+
+    Without a preset it is `codec` for the objective `rate`, which is the default, and `torch` for the others. `variational` and
+    `adversarial` match the code to N(0, I), so they make a preset's rectified code linear unless `network` says otherwise.
+    Raises SettingsError for unknown names and for values out of range.
+    """
+    name = preset or ("codec" if objective in (None, "rate") else "torch")
+    if name not in PRESETS:
+        raise SettingsError(f"preset must be one of {', '.join(PRESETS)}, found {name!r}")
+    base = PRESETS[name]
+    kind = settings_class(objective or base.objective)
+    shape = base.network
+    if kind.name in ("variational", "adversarial"):
+        shape = replace(shape, code_activation="linear")
+    return Recipe(
+        "dense",
+        name,
+        change(shape, network or {}),
+        change(kind(), objective_settings or {}),
+        change(base.loop, loop or {}),
+    )
+
+
+def change(settings: Any, changes: Mapping[str, Any]) -> Any:
+    """The settings with some fields replaced; raises SettingsError for fields that they do not have."""
+    unknown = changes.keys() - to_json(settings).keys()
+    if unknown:
+        owner = getattr(settings, "name", type(settings).__name__)
+        raise SettingsError(f"{owner} has no setting {', '.join(sorted(unknown))}; it has {', '.join(to_json(settings)) or 'none'}")
+    return replace(settings, **changes)
