@@ -1,0 +1,53 @@
+# make demo | make test | make lint: each sets up .venv first, and again only when what it is made from has changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --no-build-isolation --config-settings editable_mode=strict
+LAYERS := runtime train export artifacts
+
+# Tests that need the MNIST files are skipped, with the reason, where this folder is missing.
+LATENTWIRE_DATA ?= $(wildcard ../shared/data)
+ifneq ($(LATENTWIRE_DATA),)
+export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
+endif
+
+.PHONY: demo test lint format setup clean FORCE
+
+demo: setup
+	$(BIN)/latentwire demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p latentwire.runtime -p latentwire.train -p latentwire.export -p latentwire.artifacts
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build latentwire.egg-info
+
+$(VENV)/libraries: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt setuptools
+	$(INSTALL) -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# The strict editable install links file by file (type checkers can follow it), so a new file needs a new install.
+$(VENV)/installed: $(VENV)/libraries $(VENV)/modules
+	$(INSTALL) --no-deps -e .
+	touch $@
+
+$(VENV)/modules: FORCE | $(VENV)/libraries
+	@find $(LAYERS) -type f ! -path '*/__pycache__/*' | LC_ALL=C sort > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+FORCE:

@@ -1,0 +1,1 @@
+"""Encode on a device, decode on a server: numpy and ONNX Runtime, never torch."""
