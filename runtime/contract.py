@@ -1,0 +1,160 @@
+"""The contract of a codec's items: dtype, shape and range of what the encoder takes and the decoder returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError
+from latentwire.runtime.strictjson import Fields
+
+DTYPES = ("uint8", "uint16", "int16", "float32")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ItemContract:
+    """What every array of items must be.
+
+    Args:
+        dtype: one of `DTYPES`.
+        shape: one entry an axis: a length, or a name where the length varies.
+        range: smallest and largest value that may occur, both included.
+
+    Raises:
+        ValueError: no contract can be like that.
+    """
+
+    dtype: str
+    shape: tuple[int | str, ...]
+    range: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, found {self.dtype!r}")
+        if not self.shape or not all(_is_axis(axis) for axis in self.shape):
+            raise ValueError(f"expected a shape of lengths from 1 and names, found {list(self.shape)}")
+        low, high = self.range
+        least, most = dtype_range(self.dtype)
+        if not least <= low < high <= most:
+            raise ValueError(f"expected a range within [{least}, {most}] of {self.dtype}, found [{low}, {high}]")
+
+    @classmethod
+    def of(cls, items: Array) -> ItemContract:
+        """The contract of items like these [N, ...]: their dtype and shape, the dtype's full range.
+
+        Raises:
+            InputTypeError: no contract has that dtype.
+            InputShapeError: there is no first axis, or one is empty.
+        """
+        if items.dtype.name not in DTYPES:
+            raise InputTypeError(f"expected items of dtype {', '.join(DTYPES)}, found {items.dtype.name}: convert them")
+        if items.ndim < 2 or 0 in items.shape:
+            raise InputShapeError(f"expected items [N, ...], none of them empty, found shape {list(items.shape)}")
+        return cls(items.dtype.name, ("items", *items.shape[1:]), dtype_range(items.dtype.name))
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype as NumPy has it."""
+        return np.dtype(self.dtype)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one item as raw values, the varying axes counted as one each."""
+        lengths = [axis for axis in self.shape if isinstance(axis, int)]
+        return int(np.prod(lengths, dtype=np.int64)) * self.numpy_dtype.itemsize
+
+    def validate(self, items: Array) -> Array:
+        """The items, if they are what the contract says.
+
+        Args:
+            items: an array of the contract's dtype and shape.
+
+        Raises:
+            InputTypeError: another dtype, or not an array.
+            InputShapeError: another shape, or an empty axis.
+            InputRangeError: a value outside the range or not a number; names the first one.
+        """
+        if not isinstance(items, np.ndarray) or items.dtype != self.numpy_dtype:
+            found = items.dtype.name if isinstance(items, np.ndarray) else type(items).__name__
+            raise InputTypeError(f"expected an array of {self.dtype}, found {found}: convert it before encoding")
+        if not self.fits(items.shape):
+            raise InputShapeError(f"expected shape {self.describe_shape()}, found {list(items.shape)}")
+        if self.range != dtype_range(self.dtype) or self.dtype == "float32":
+            self._check_range(items)
+        return items
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of that shape has every axis as the contract wants it."""
+        pairs = zip(shape, self.shape, strict=False)
+        return len(shape) == len(self.shape) and all(
+            length == axis if isinstance(axis, int) else length > 0 for length, axis in pairs
+        )
+
+    def describe_shape(self) -> str:
+        """The shape as text, names included: ``[items, 784]``."""
+        return f"[{', '.join(str(axis) for axis in self.shape)}]"
+
+    def _check_range(self, items: Array) -> None:
+        low, high = self.range
+        # min and max return NaN where there is one, and no comparison with NaN holds.
+        if items.min() >= low and items.max() <= high:
+            return
+        with np.errstate(invalid="ignore"):
+            place = np.unravel_index(int(np.argmin((items >= low) & (items <= high))), items.shape)
+        at = [int(index) for index in place]
+        raise InputRangeError(f"expected values in [{low:g}, {high:g}], found {items[place]} at index {at}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in manifests and metadata."""
+        low, high = self.range
+        bounds = [low, high] if self.dtype == "float32" else [int(low), int(high)]
+        return {"dtype": self.dtype, "shape": list(self.shape), "range": bounds}
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "contract") -> ItemContract:
+        """The inverse of `to_json`.
+
+        Raises:
+            ManifestError: the value does not follow the schema.
+        """
+        fields = Fields(value, where)
+        dtype = fields.text("dtype", within=DTYPES)
+        shape = fields.array("shape", _axis)
+        bounds = fields.array("range", _number)
+        fields.done()
+        if len(bounds) != 2:
+            raise ManifestError(f"{where}.range: expected two numbers, found {len(bounds)}")
+        try:
+            return cls(dtype, shape, (bounds[0], bounds[1]))
+        except ValueError as fault:
+            raise ManifestError(f"{where}: {fault}") from fault
+
+
+def dtype_range(dtype: str) -> tuple[float, float]:
+    """Smallest and largest finite value of a dtype."""
+    limits = np.finfo(dtype) if dtype == "float32" else np.iinfo(dtype)
+    kind = float if dtype == "float32" else int
+    return kind(limits.min), kind(limits.max)
+
+
+def _is_axis(axis: object) -> bool:
+    if isinstance(axis, str):
+        return axis.isidentifier()
+    return isinstance(axis, int) and not isinstance(axis, bool) and axis > 0
+
+
+def _axis(value: object, where: str) -> int | str:
+    if not _is_axis(value):
+        raise ManifestError(f"{where}: expected a length from 1 or a name, found {value!r}")
+    return value  # type: ignore[return-value]  # _is_axis has just told
+
+
+def _number(value: object, where: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ManifestError(f"{where}: expected a number, found {value!r}")
+    return value
