@@ -1,0 +1,205 @@
+"""Packets one after another in a file, pipe or socket: each behind its length, uint32 little-endian.
+
+A damaged packet does not lose its neighbours. The reader first looks whether the next frame starts where the damaged
+one should end, and otherwise searches byte by byte for the next frame whose packet states the same length as the
+frame and has a checksum that holds.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from latentwire.runtime.errors import (
+    ChecksumError,
+    LayoutError,
+    LimitError,
+    RemoteError,
+    SettingError,
+    TruncatedError,
+)
+from latentwire.runtime.packet import (
+    MAGIC,
+    MAX_HEADER_BYTES,
+    MAX_PACKET_BYTES,
+    MIN_PACKET_BYTES,
+    check_checksum,
+    parse_header,
+)
+
+LENGTH = struct.Struct("<I")
+DEFAULT_MAX_PACKET = 1 << 24
+"""Bytes of the longest packet that a reader takes unless told otherwise; it bounds the reader's memory."""
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Packet:
+    """An intact packet and where its frame starts in the stream."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A stretch of the stream that holds no intact packet."""
+
+    offset: int
+    length: int
+    error: RemoteError
+
+
+def frame(packet: bytes) -> bytes:
+    """The packet behind its length."""
+    return LENGTH.pack(len(packet)) + packet
+
+
+def write_stream(sink: BinaryIO, packets: Iterable[bytes]) -> int:
+    """Write packets as frames; returns how many.
+
+    Each packet goes out in one write, so that a live reader has it at once when the sink is unbuffered.
+    """
+    count = 0
+    for packet in packets:
+        sink.write(frame(packet))
+        count += 1
+    return count
+
+
+def read_stream(source: BinaryIO, max_packet: int = DEFAULT_MAX_PACKET) -> Iterator[Packet | Damaged]:
+    """Packets and damaged stretches of a stream, in order; every byte of it belongs to exactly one of them.
+
+    Args:
+        source: any binary file object that blocks; short reads are fine.
+        max_packet: bytes of the longest packet that is accepted. The reader holds about two of them at most.
+
+    Raises:
+        SettingError: ``max_packet`` is out of range.
+    """
+    if not MIN_PACKET_BYTES <= max_packet <= MAX_PACKET_BYTES:
+        raise SettingError(f"expected max_packet in [{MIN_PACKET_BYTES}, {MAX_PACKET_BYTES}], found {max_packet}")
+    window = _Window(source)
+    while window.fill(1):
+        fault = _fault(window, 0, max_packet)
+        if fault is None:
+            yield Packet(window.offset, window.take(window.length_at(0) + LENGTH.size)[LENGTH.size :])
+            continue
+        offset, lost = window.offset, 0
+        for step in _skip(window, max_packet):
+            lost += step
+        yield Damaged(offset, lost, fault)
+
+
+class _Window:
+    """The bytes between what was handed out and what was read; indices count from its start."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._bytes = bytearray()
+        self._ended = False
+        self.offset = 0
+
+    def fill(self, count: int) -> bool:
+        """Read until the window holds ``count`` bytes, no further; false if the stream ends before."""
+        while len(self._bytes) < count and not self._ended:
+            chunk = self._source.read(min(CHUNK, count - len(self._bytes)))
+            if chunk is None:
+                raise BlockingIOError("expected a blocking stream, found one with no bytes ready: set it to block")
+            self._ended = not chunk
+            self._bytes += chunk
+        return len(self._bytes) >= count
+
+    def view(self, start: int, stop: int) -> bytes:
+        return bytes(self._bytes[start:stop])
+
+    def length_at(self, start: int) -> int:
+        value: int = LENGTH.unpack_from(self._bytes, start)[0]
+        return value
+
+    def find(self, what: bytes, start: int) -> int:
+        return self._bytes.find(what, start)
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def take(self, count: int) -> bytes:
+        """Remove and return the first bytes."""
+        taken = bytes(self._bytes[:count])
+        del self._bytes[:count]
+        self.offset += count
+        return taken
+
+
+def _fault(window: _Window, start: int, max_packet: int) -> RemoteError | None:
+    """What is wrong with the frame at ``start``; no more is read than the frame claims, and no more than allowed."""
+    try:
+        _check_claims(window, start, max_packet)
+        packet_at = start + LENGTH.size
+        end = packet_at + window.length_at(start)
+        if not window.fill(end):
+            raise TruncatedError(f"expected {end - packet_at} bytes of packet, found {len(window) - packet_at}")
+        check_checksum(window.view(packet_at, end))
+    except RemoteError as fault:
+        return fault
+    return None
+
+
+def _check_claims(window: _Window, start: int, max_packet: int) -> None:
+    """Length and header of the frame at ``start`` agree, before the packet itself is read."""
+    packet_at = start + LENGTH.size
+    if not window.fill(packet_at):
+        raise TruncatedError(f"expected a length of {LENGTH.size} bytes, found {len(window) - start}")
+    length = window.length_at(start)
+    if not MIN_PACKET_BYTES <= length <= max_packet:
+        raise LimitError(f"expected a frame of {MIN_PACKET_BYTES} to {max_packet} bytes, found one of {length}")
+    window.fill(packet_at + min(length, MAX_HEADER_BYTES))
+    header = parse_header(window.view(packet_at, packet_at + min(length, MAX_HEADER_BYTES)))
+    if header.length != length:
+        raise LayoutError(f"expected a packet of the frame's {length} bytes, found one that says {header.length}")
+
+
+def _skip(window: _Window, max_packet: int) -> Iterator[int]:
+    """Drop the damaged frame at the start of the window; yields how many bytes went, piece by piece."""
+    if window.fill(LENGTH.size) and MIN_PACKET_BYTES <= window.length_at(0) <= max_packet:
+        end = LENGTH.size + window.length_at(0)
+        magic_at = end + LENGTH.size
+        whole = window.fill(end)
+        follows = window.fill(magic_at + len(MAGIC)) and window.view(magic_at, magic_at + len(MAGIC)) == MAGIC
+        if whole and (follows or len(window) == end):
+            yield len(window.take(end))
+            return
+    yield from _search(window, max_packet)
+
+
+def _search(window: _Window, max_packet: int) -> Iterator[int]:
+    """Drop bytes up to the next intact frame, or all there are.
+
+    Checking a candidate costs as many bytes as it claims. What may be spent so is bounded by the bytes gone through,
+    lest a hostile stream of overlapping claims takes quadratic time.
+    """
+    allowance = 4 * max_packet
+    at = 1
+    while window.fill(at + LENGTH.size + len(MAGIC)):
+        found = window.find(MAGIC, at + LENGTH.size)
+        if found < 0:
+            window.fill(len(window) + CHUNK if at + CHUNK > len(window) else len(window))
+            found = window.find(MAGIC, at + LENGTH.size)
+        candidate = found - LENGTH.size if found >= 0 else len(window) - LENGTH.size - len(MAGIC) + 1
+        allowance += 32 * (candidate - at)
+        if candidate > 1:
+            yield len(window.take(candidate - 1))
+        at = 1
+        if found < 0:
+            continue
+        claimed = window.length_at(1)
+        if claimed <= allowance:
+            fault = _fault(window, 1, max_packet)
+            if fault is None:
+                yield len(window.take(1))
+                return
+            allowance -= claimed if isinstance(fault, ChecksumError) else 0
+        at = 2
+    yield len(window.take(len(window)))
