@@ -1,0 +1,24 @@
+"""Export: torch modules to a bundle of ONNX files, quantized, verified, with golden packets.
+
+from latentwire.export import export_codec
+export_codec(encoder, decoder, items, "my-codec", precisions=("fp32", "int8"))
+"""
+
+from latentwire.export.codec import Exported, export_codec
+from latentwire.export.errors import ExportError, ParityError, QuantizationError
+from latentwire.export.family import Dense, Family
+from latentwire.export.verify import Check, Reference, Report, verify_bundle
+
+__all__ = [
+    "Check",
+    "Dense",
+    "ExportError",
+    "Exported",
+    "Family",
+    "ParityError",
+    "QuantizationError",
+    "Reference",
+    "Report",
+    "export_codec",
+    "verify_bundle",
+]

@@ -1,0 +1,108 @@
+"""The export layer's commands: export, verify, explore, demo. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+def names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """A comma-separated option as a tuple."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
+@click.option("--precision", default="fp32,int8,fp16", show_default=True, callback=names, help="Variants to write.")
+@click.option(
+    "--calibrate",
+    type=click.Path(exists=True, path_type=Path),
+    help="Items to fit tables and int8 ranges to; the run's training data by default.",
+)
+@click.option(
+    "--holdout",
+    type=click.Path(exists=True, path_type=Path),
+    help="Items to verify on; by default the last fifth of the calibration items, which are then not calibrated with.",
+)
+@click.option("--name", help="The codec's name; the folder's by default.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@as_json
+def export(
+    run: Path,
+    out: Path,
+    precision: tuple[str, ...],
+    calibrate: Path | None,
+    holdout: Path | None,
+    name: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Turn the finished RUN into a bundle: ONNX encoder and decoder, packets and proof."""
+    from latentwire.export.runs import export_run
+
+    exported = export_run(
+        run, out, precisions=precision, calibrate=calibrate, holdout=holdout, name=name, overwrite=overwrite
+    )
+    if as_json:
+        answer = {"bundle": str(exported.path), "codec_id": exported.codec_id, "parity": exported.parity}
+        click.echo(json.dumps(answer))
+        return
+    passed = len(exported.parity["checks"])
+    click.echo(f"{exported.path}: codec {exported.codec_id[:16]}, {passed} parity checks passed")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--data", type=click.Path(exists=True, path_type=Path), help="Items to verify on; the golden ones if left out."
+)
+@click.option(
+    "--run", type=click.Path(exists=True, file_okay=False, path_type=Path), help="The run, to compare with torch again."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=2048, show_default=True, help="Most items to use.")
+@click.option("--write/--no-write", default=True, show_default=True, help="Put the report into the bundle (a folder).")
+@as_json
+def verify(bundle: Path, data: Path | None, run: Path | None, limit: int, write: bool, as_json: bool) -> None:
+    """Check a BUNDLE on real data: torch, variants, optimisation levels and threads against each other."""
+    from latentwire.export.runs import verify_run
+    from latentwire.export.verify import render, write_report
+
+    report = verify_run(bundle, data, run, limit)
+    if write and bundle.is_dir():
+        write_report(bundle, report)
+    click.echo(json.dumps(report.to_json()) if as_json else render(report))
+    report.raise_on_failure()
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("explore"), show_default=True, help="Folder for the pages."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the items and samples that are drawn.")
+@as_json
+def explore(bundle: Path, data: Path, out: Path, seed: int, as_json: bool) -> None:
+    """Draw PNG pages of what a BUNDLE does to DATA: reconstructions, map of latents, interpolations, samples."""
+    from latentwire.export.explore import explore_bundle
+
+    pages = explore_bundle(bundle, data, out, seed=seed)
+    click.echo(json.dumps([str(page) for page in pages]) if as_json else "\n".join(map(str, pages)))
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Working folder.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Training epochs; a quick default otherwise.")
+@as_json
+def demo(out: Path, epochs: int | None, as_json: bool) -> None:
+    """Train, export, verify, then send digits from a device process to a server process and show what they cost."""
+    from latentwire.export.demo import run_demo
+
+    result = run_demo(out, epochs=epochs)
+    click.echo(json.dumps(result.to_json()) if as_json else result.render())

@@ -1,0 +1,1 @@
+"""The parts of the codec that we author in ONNX operators, with onnxscript."""

@@ -1,0 +1,154 @@
+"""Interleaved rANS as two ONNX ``Scan`` loops (Giesen 2014, "Interleaved entropy coders"; Duda 2013, rANS).
+
+Why these ops: BitShift is unsigned only, Where has no uint32 or uint64 and CumSum is int32 or int64 only, so all
+arithmetic stays in int64 and shifts are ``Div`` and ``Mul`` by powers of two. Only what is sequential is inside a
+Scan; table look-ups of the encoder, the words it emits and the decoder's symbols are vectorised around it.
+
+Shapes: T steps, L lanes, element t * L + l belongs to step t of lane l. A lane's state lies in [2^16, 2^32), starts
+and (when decoded) ends at 2^16. Frequencies have `PRECISION` bits. A word has 16 bits; a lane takes at most one a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .builder import INT64, Op, Value, flat, number, value, vector
+
+PRECISION = 12
+TOTAL = 1 << PRECISION
+WORD = 1 << 16
+START = WORD
+"""State of every lane before the first symbol is encoded and after the last one is decoded."""
+MAX_LANES_LOG2 = 12
+MAX_STEPS = 1 << 15
+"""A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
+
+FREQUENCY_BITS = 16
+"""Packed table entries keep the frequency in the low 16 bits, the second field above it."""
+
+
+def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
+    """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
+
+    A lane costs 3 bytes on average (32 bits of state that carry 0 to 16 bits of symbols): one lane for each 512
+    ideal bytes keeps that below 0.6 %. Long runs of nearly free symbols get lanes by count, to keep T below MAX_STEPS.
+
+    Args:
+        op: op builder.
+        cost: ideal code length of all elements in 1/256 bit, int64 scalar.
+        coded: number of coded elements, int64 scalar.
+
+    Returns:
+        int64 scalar in 0..12.
+    """
+    by_bytes = vector(op, [512 * 8 * 256 << k for k in range(1, MAX_LANES_LOG2 + 1)])
+    by_count = vector(op, [(MAX_STEPS // 2) << k for k in range(MAX_LANES_LOG2)])
+    wanted = op.Or(op.GreaterOrEqual(cost, by_bytes), op.Greater(coded, by_count))
+    return op.ReduceSum(op.Cast(wanted, to=INT64), keepdims=0)  # type: ignore[no-any-return]
+
+
+def steps_for(op: Op, coded: Value, lanes: Value) -> Value:
+    """T = max(1, ceil(coded / lanes)), int64 scalar: ONNX Runtime's Scan wants at least one step."""
+    return op.Max(op.Div(op.Sub(op.Add(coded, lanes), 1), lanes), 1)  # type: ignore[no-any-return]
+
+
+def grid(op: Op, elements: Value, coded: Value, lanes: Value, filler: int) -> Value:
+    """Pad ``elements`` [coded] with ``filler`` and reshape to [T, lanes]."""
+    steps = steps_for(op, coded, lanes)
+    missing = op.Sub(op.Mul(steps, lanes), coded)
+    padded = op.Pad(elements, op.Concat(vector(op, [0]), op.Unsqueeze(missing, [0]), axis=0), number(op, filler))
+    return op.Reshape(padded, op.Concat(op.Unsqueeze(steps, [0]), op.Unsqueeze(lanes, [0]), axis=0))  # type: ignore[no-any-return]
+
+
+def encode(op: Op, frequency: Value, start: Value) -> tuple[Value, Value]:
+    """Encode [T, L] elements, given as their frequency (1..4096) and start of their interval.
+
+    Args:
+        op: op builder.
+        frequency: int64 [T, L]; 4096 with start 0 leaves the state alone (padding).
+        start: int64 [T, L].
+
+    Returns:
+        (states int64 [L], words int64 [n] in the order in which the decoder reads them).
+    """
+    limit = op.Mul(frequency, (WORD // TOTAL) * WORD)
+    complement = op.Sub(TOTAL, frequency)
+    initial = op.Expand(vector(op, [START]), op.Shape(frequency, start=1, end=2))
+    names = ("state", "limit", "frequency", "complement", "start")
+    body = op.builder.subgraph(
+        encode_step, [value(n, INT64, ["L"]) for n in names], [value(n, INT64, ["L"]) for n in ("next", "before")]
+    )
+    states, before = op.Scan(
+        initial,
+        limit,
+        frequency,
+        complement,
+        start,
+        body=body,
+        num_scan_inputs=4,
+        scan_input_directions=[1, 1, 1, 1],
+        scan_output_directions=[1],
+        _outputs=2,
+    )
+    emitted = flat(op, op.GreaterOrEqual(before, limit))
+    return states, op.Compress(flat(op, op.BitwiseAnd(before, WORD - 1)), emitted)
+
+
+def encode_step(
+    op: Op, state: Value, limit: Value, frequency: Value, complement: Value, start: Value
+) -> Sequence[Value]:
+    """One step of every lane: x // f * 4096 + x % f + s, written as x + x // f * (4096 - f) + s."""
+    kept = op.Where(op.GreaterOrEqual(state, limit), op.Div(state, WORD), state)
+    jump = op.Mul(op.Div(kept, frequency), complement)
+    return op.Add(op.Add(kept, start), jump), op.Identity(state)
+
+
+def slot_table(op: Op, frequencies: Value, rows: int, columns: int) -> Value:
+    """Expand frequencies int64 [rows, columns] into one packed entry for each of rows * 4096 slots.
+
+    An entry is column << 32 | (slot - start) << 16 | frequency. Everything here is constant, so ONNX Runtime folds it
+    when the session is created and the file holds the small table only.
+    """
+    starts = op.CumSum(frequencies, number(op, 1), exclusive=1)
+    marks = op.Expand(vector(op, [0]), vector(op, [rows, TOTAL + 1]))
+    ones = op.Expand(vector(op, [1]), vector(op, [rows, columns]))
+    begun = op.CumSum(op.ScatterElements(marks, starts, ones, axis=1, reduction="add"), number(op, 1))
+    column = op.Slice(op.Sub(begun, 1), [0], [TOTAL], [1])
+    bias = op.Sub(op.Range(number(op, 0), number(op, TOTAL), number(op, 1)), op.GatherElements(starts, column, axis=1))
+    upper = op.Add(op.Mul(column, WORD), bias)
+    return flat(op, op.Add(op.Mul(upper, WORD), op.GatherElements(frequencies, column, axis=1)))
+
+
+def decode(op: Op, slots: Value, rows: Value, states: Value, stream: Value) -> tuple[Value, Value, Value]:
+    """Decode [T, L] elements.
+
+    Args:
+        op: op builder.
+        slots: packed entries of `slot_table`.
+        rows: int64 [T, L], table row of each element.
+        states: int64 [L].
+        stream: words int64 [n], n >= 1; reading past the end repeats the last word, which the end checks catch.
+
+    Returns:
+        (columns int64 [T, L], end states int64 [L], number of words used int64 [1]).
+    """
+    last = op.Sub(op.Shape(stream), 1)
+
+    def step(op: Op, state: Value, position: Value, base: Value) -> Sequence[Value]:
+        packed = op.Gather(slots, op.Add(base, op.BitwiseAnd(state, TOTAL - 1)))
+        bias = op.BitwiseAnd(op.Div(packed, WORD), WORD - 1)
+        drained = op.Add(op.Mul(op.Div(state, TOTAL), op.BitwiseAnd(packed, WORD - 1)), bias)
+        hungry = op.Less(drained, WORD)
+        at = op.Add(op.CumSum(op.Cast(hungry, to=INT64), 0), position)
+        refilled = op.Add(op.Mul(drained, WORD), op.Gather(stream, op.Min(at, last)))
+        return op.Where(hungry, refilled, drained), op.Gather(at, [-1]), packed
+
+    body = op.builder.subgraph(
+        step,
+        [value("state", INT64, ["L"]), value("position", INT64, [1]), value("base", INT64, ["L"])],
+        [value("next", INT64, ["L"]), value("moved", INT64, [1]), value("packed", INT64, ["L"])],
+    )
+    ends, position, packed = op.Scan(
+        states, vector(op, [-1]), op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3
+    )
+    return op.Div(packed, WORD * WORD), ends, op.Add(position, 1)

@@ -1,0 +1,136 @@
+"""int8 and fp16 variants of a transform. Neither touches the contract: any variant talks to any other.
+
+int8 is static QDQ: uint8 activations, int8 per-channel weights. What it costs is measured in rate and distortion on
+real data, and a layer that costs more than it is worth stays float: the quantized layers are then fewer, and named.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from latentwire.export.errors import QuantizationError
+from latentwire.export.graph.builder import IR_VERSION, duplicate
+from latentwire.export.transforms import module_of, quiet
+
+LINEAR_OPS = ("Gemm", "MatMul", "Conv")
+BATCH = 256
+
+Measure = Callable[[onnx.ModelProto], float]
+"""Loss of a quantized transform as a share of what is allowed; 1 is the limit."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 transform and what became of its layers."""
+
+    model: onnx.ModelProto
+    loss: float
+    """Share of the allowed loss that was used."""
+    float_layers: tuple[str, ...]
+    """Torch modules that stayed float."""
+
+
+class ArrayReader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds an array to the calibrator in batches."""
+
+    def __init__(self, name: str, array: npt.NDArray[Any]) -> None:
+        self.name = name
+        self.batches = iter([array[i : i + BATCH] for i in range(0, len(array), BATCH)])
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """The next feed, or None at the end."""
+        batch = next(self.batches, None)
+        return None if batch is None else {self.name: batch}
+
+
+def to_int8(model: onnx.ModelProto, calibration: npt.NDArray[Any], keep_float: Sequence[str] = ()) -> onnx.ModelProto:
+    """Static QDQ int8 of every linear layer but the nodes named in ``keep_float``.
+
+    Outputs of linear layers stay float (they are added to each other or rounded to symbols); the next layer's input
+    is quantized where it is used.
+    """
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        target = Path(folder) / "int8.onnx"
+        quantize_static(
+            duplicate(model),  # the quantizer moves the weights of the model it is given out to a file
+            target,
+            ArrayReader(model.graph.input[0].name, calibration),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(LINEAR_OPS),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=list(keep_float),
+            extra_options={"OpTypesToExcludeOutputQuantization": list(LINEAR_OPS)},
+        )
+        quantized = onnx.load(target)
+    quantized.ir_version = IR_VERSION
+    del quantized.metadata_props[:]
+    return quantized
+
+
+def fit_int8(model: onnx.ModelProto, calibration: npt.NDArray[Any], measure: Measure, role: str) -> Quantized:
+    """Quantize as many layers as the allowed loss permits.
+
+    All layers first. If that loses too much, each layer alone is measured and the most expensive ones stay float, one
+    after the other, until half of the allowance is left.
+
+    Raises:
+        QuantizationError: no layer can be quantized within the limit; the message names the layers and their loss.
+    """
+    layers = [node for node in model.graph.node if node.op_type in LINEAR_OPS]
+    everything = to_int8(model, calibration)
+    loss = measure(everything)
+    if loss <= 0.5:
+        return Quantized(everything, loss, ())
+    names = [node.name for node in layers]
+    alone = {
+        node.name: measure(to_int8(model, calibration, [name for name in names if name != node.name]))
+        for node in layers
+    }
+    kept: list[str] = []
+    for name in sorted(names, key=lambda name: -alone[name])[:-1]:
+        kept.append(name)
+        candidate = to_int8(model, calibration, kept)
+        loss = measure(candidate)
+        if loss <= 0.5:
+            modules = tuple(module_of(node) for node in layers if node.name in kept)
+            return Quantized(candidate, loss, modules)
+    report = ", ".join(f"{module_of(node)}: {100 * alone[node.name]:.0f} %" for node in layers)
+    raise QuantizationError(
+        f"the {role} transform cannot be quantized to int8 within its limit; share of the allowed loss that each layer "
+        f"alone uses: {report}. Export without int8, or train with a wider network"
+    )
+
+
+def to_float16(model: onnx.ModelProto, role: str) -> onnx.ModelProto:
+    """Half precision inside the network; inputs, outputs and the scaling of items stay as they are.
+
+    Items of 16 bits do not fit in fp16 (its largest value is 65504, its step near 255 is 1/8), hence the blocked nodes.
+    """
+    module = "encoder" if role == "analysis" else "decoder"
+    outside = [node.name for node in model.graph.node if not node.doc_string.startswith(module)]
+    typed = onnx.shape_inference.infer_shapes(model)
+    with quiet():
+        half = convert_float_to_float16(typed, keep_io_types=True, node_block_list=outside, disable_shape_infer=True)
+    half.ir_version = IR_VERSION
+    del half.graph.value_info[:]  # the types noted there are those before the conversion
+    return topologically_sorted(half)
+
+
+def topologically_sorted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with every node behind those that it reads; the converter appends its casts at the end."""
+    parsed = ir.from_proto(model)
+    parsed.graph.sort()
+    return ir.to_proto(parsed)

@@ -1,0 +1,99 @@
+"""From run folders to `export_codec` and `verify_bundle`: what the commands do, for Python callers too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latentwire.export.codec import Exported, export_codec
+from latentwire.export.errors import ExportError
+from latentwire.export.family import Dense
+from latentwire.export.transforms import Analysis, Synthesis, freeze
+from latentwire.export.verify import Array, Reference, Report, verify_bundle
+from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.contract import ItemContract
+from latentwire.train.data import load_data
+from latentwire.train.run import TrainedRun, load_run
+
+
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    *,
+    precisions: Sequence[str] = ("fp32",),
+    calibrate: str | Path | None = None,
+    holdout: str | Path | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Export a finished run; see `export_codec`.
+
+    Args:
+        run: run folder.
+        out: bundle folder to write.
+        precisions: variants to write.
+        calibrate: data file or folder; the run's own training data by default.
+        holdout: data to verify on; part of the calibration data by default.
+        name: the codec's name.
+        overwrite: replace a bundle that is there.
+
+    Raises:
+        ExportError: the calibration data is missing or of another kind than the run's.
+    """
+    trained = load_run(run)
+    source = Path(calibrate) if calibrate else training_source(trained)
+    items = load_items(source, trained.contract)
+    # Files are often sorted (by class, by time): calibration and hold-out each need a fair sample.
+    items = items[np.random.default_rng(0).permutation(len(items))]
+    return export_codec(
+        trained.encoder,
+        trained.decoder,
+        items,
+        out,
+        name=name,
+        family=family_of(trained),
+        steps=trained.steps,
+        precisions=precisions,
+        holdout=load_items(Path(holdout), trained.contract) if holdout else None,
+        training=trained.provenance,
+        calibration={"source": source.name},
+        overwrite=overwrite,
+    )
+
+
+def verify_run(bundle: str | Path, data: str | Path | None, run: str | Path | None, limit: int) -> Report:
+    """Verify a bundle on ``data`` (its golden items if None), against torch if its ``run`` is given."""
+    opened = open_bundle(bundle)
+    if data is None:
+        items = opened.read_array(opened.manifest.golden.input)
+    else:
+        items = load_items(Path(data), opened.manifest.input)[:limit]
+    return verify_bundle(bundle, items, reference_of(load_run(run)) if run else None)
+
+
+def reference_of(trained: TrainedRun) -> Reference:
+    """The torch side of a comparison."""
+    family = family_of(trained)
+    return Reference(
+        Analysis(family, freeze(trained.encoder, "encoder")), Synthesis(family, freeze(trained.decoder, "decoder"))
+    )
+
+
+def family_of(trained: TrainedRun) -> Dense:
+    """The family object of a run."""
+    return Dense(trained.contract, channels=int(trained.provenance["network"]["latent"]))
+
+
+def training_source(trained: TrainedRun) -> Path:
+    """Where the run's training data was."""
+    source = Path(trained.provenance["data"]["train"]["source"])
+    if not source.exists():
+        raise ExportError(f"the run's training data is no longer at {source}: name real items with --calibrate")
+    return source
+
+
+def load_items(path: Path, contract: ItemContract) -> Array:
+    """Items of a file or folder, which must have the contract's dtype and width."""
+    return load_data(path, contract.range).items

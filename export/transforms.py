@@ -1,0 +1,159 @@
+"""Torch modules to ONNX: the analysis and synthesis pieces, with the input's cast and scaling inside."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+from torch import nn
+
+from latentwire.export.errors import ExportError
+from latentwire.export.family import Family
+from latentwire.export.graph.builder import IR_VERSION, OPSET
+
+TORCH_DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "int16": torch.int16, "float32": torch.float32}
+
+
+class Analysis(nn.Module):
+    """Items as they arrive -> latents."""
+
+    def __init__(self, family: Family, encoder: nn.Module) -> None:
+        super().__init__()
+        self.family, self.encoder = family, encoder
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """[N, ...] of the contract's dtype -> latents float32."""
+        return self.encoder(self.family.normalize(items))  # type: ignore[no-any-return]
+
+
+class Synthesis(nn.Module):
+    """Latents -> items as they are handed back."""
+
+    def __init__(self, family: Family, decoder: nn.Module) -> None:
+        super().__init__()
+        self.family, self.decoder = family, decoder
+        self.dtype = TORCH_DTYPES[family.contract.dtype]
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents float32 -> [N, ...] of the contract's dtype."""
+        values = self.family.scale(self.decoder(latents))
+        return values if self.dtype is torch.float32 else torch.round(values).to(self.dtype)
+
+
+def freeze(module: nn.Module, role: str) -> nn.Module:
+    """A copy on the CPU in eval mode with float32 parameters that need no gradient.
+
+    Raises:
+        ExportError: a parameter is neither float32 nor convertible, or is not finite.
+    """
+    frozen = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
+    for name, tensor in frozen.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ExportError(
+                f"the {role}'s parameter {name!r} holds values that are not finite; train it again with a lower "
+                "learning rate or restore an earlier checkpoint"
+            )
+    return frozen
+
+
+def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str) -> onnx.ModelProto:
+    """Export ``analysis`` (input -> latents) or ``synthesis`` (latents -> output) with its leading axes dynamic.
+
+    Args:
+        module: an `Analysis` or `Synthesis`.
+        example: at least two items or latents, so that no axis is specialised to 1.
+        family: names the dynamic axes.
+        role: "analysis" or "synthesis".
+
+    Raises:
+        ExportError: torch cannot export the module; the message names it.
+    """
+    source, result = ("input", "latents") if role == "analysis" else ("latents", "output")
+    declared = family.contract.shape if role == "analysis" else family.latent_shape
+    axes = {i: torch.export.Dim(str(name), min=1) for i, name in enumerate(declared) if isinstance(name, str)}
+    with quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                (example,),
+                input_names=[source],
+                output_names=[result],
+                dynamic_shapes=(axes,),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch raises a different class at each of its stages
+            raise ExportError(explain_failure(module, role, error)) from error
+    if program is None:
+        raise ExportError(f"torch.onnx.export returned nothing for the {role} transform")
+    model = program.model_proto
+    model.ir_version = IR_VERSION
+    clean(model)
+    name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def explain_failure(module: nn.Module, role: str, error: Exception) -> str:
+    """Name the deepest submodule that fails to export alone, and torch's first line of complaint."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    culprits = [name for name, child in module.named_modules() if name and type(child).__name__ in str(error)]
+    where = f" (module {culprits[-1]!r})" if culprits else f" ({type(module).__name__})"
+    return f"the {role} transform{where} cannot be exported to ONNX: {reason}"
+
+
+def clean(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes (source paths among them); a node's doc string keeps the torch module it came from."""
+    for node in model.graph.node:
+        scopes = [entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"]
+        del node.metadata_props[:]
+        node.doc_string = module_scope(scopes[0]) if scopes else ""
+    del model.metadata_props[:]
+    for entry in [*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del entry.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+
+
+def module_scope(scopes: str) -> str:
+    """The innermost torch module of the exporter's note "['', 'encoder', 'encoder.0', 'linear']": here encoder.0."""
+    modules = [part.strip(" '\"") for part in scopes.strip("[]").split(",")][:-1]
+    return modules[-1] if modules else ""
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The torch module that a node came from ("encoder.residual.0"), or the node's own name."""
+    return str(node.doc_string or node.name)
+
+
+def name_axes(output: onnx.ValueInfoProto, dims: tuple[int | str, ...]) -> None:
+    """Declare an output's dimensions as the family names them."""
+    shape = output.type.tensor_type.shape
+    del shape.dim[:]
+    for dim in dims:
+        entry = shape.dim.add()
+        if isinstance(dim, str):
+            entry.dim_param = dim
+        else:
+            entry.dim_value = dim
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and its own deprecation warnings off the user's terminal."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
