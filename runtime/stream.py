@@ -1,7 +1,7 @@
 """Packets one after another in a file, pipe or socket: each behind its length, uint32 little-endian.
 
 A damaged packet does not lose its neighbours. The reader first looks whether the next frame starts where the damaged
-one should end, and otherwise searches byte by byte for the next frame whose packet states the same length as the
+one should end, and otherwise searches for the next frame whose packet states the same length as the
 frame and has a checksum that holds.
 """
 
@@ -31,7 +31,7 @@ from latentwire.runtime.packet import (
 
 LENGTH = struct.Struct("<I")
 DEFAULT_MAX_PACKET = 1 << 24
-"""Bytes of the longest packet that a reader takes unless told otherwise; it bounds the reader's memory."""
+"""Bytes of the longest packet that a reader takes unless told otherwise."""
 CHUNK = 1 << 16
 
 
@@ -74,7 +74,7 @@ def read_stream(source: BinaryIO, max_packet: int = DEFAULT_MAX_PACKET) -> Itera
 
     Args:
         source: any binary file object that blocks; short reads are fine.
-        max_packet: bytes of the longest packet that is accepted. The reader holds about two of them at most.
+        max_packet: bytes of the longest packet that is accepted. It bounds the reader's memory.
 
     Raises:
         SettingError: ``max_packet`` is out of range.
@@ -85,12 +85,13 @@ def read_stream(source: BinaryIO, max_packet: int = DEFAULT_MAX_PACKET) -> Itera
     while window.fill(1):
         fault = _fault(window, 0, max_packet)
         if fault is None:
-            yield Packet(window.offset, window.take(window.length_at(0) + LENGTH.size)[LENGTH.size :])
+            end = LENGTH.size + window.length_at(0)
+            packet = Packet(window.offset, window.view(LENGTH.size, end))
+            window.drop(end)
+            yield packet
             continue
-        offset, lost = window.offset, 0
-        for step in _skip(window, max_packet):
-            lost += step
-        yield Damaged(offset, lost, fault)
+        offset = window.offset
+        yield Damaged(offset, _skip(window, fault, max_packet), fault)
 
 
 class _Window:
@@ -105,12 +106,21 @@ class _Window:
     def fill(self, count: int) -> bool:
         """Read until the window holds ``count`` bytes, no further; false if the stream ends before."""
         while len(self._bytes) < count and not self._ended:
-            chunk = self._source.read(min(CHUNK, count - len(self._bytes)))
-            if chunk is None:
-                raise BlockingIOError("expected a blocking stream, found one with no bytes ready: set it to block")
-            self._ended = not chunk
-            self._bytes += chunk
+            self._append(self._source.read(min(CHUNK, count - len(self._bytes))))
         return len(self._bytes) >= count
+
+    def more(self) -> bool:
+        """Read what is there, at least one byte; false if the stream ends here."""
+        if not self._ended:
+            read_available = getattr(self._source, "read1", self._source.read)
+            self._append(read_available(CHUNK))
+        return not self._ended
+
+    def _append(self, chunk: bytes | None) -> None:
+        if chunk is None:
+            raise BlockingIOError("expected a blocking stream, found one with no bytes ready: set it to block")
+        self._ended = not chunk
+        self._bytes += chunk
 
     def view(self, start: int, stop: int) -> bytes:
         return bytes(self._bytes[start:stop])
@@ -125,12 +135,11 @@ class _Window:
     def __len__(self) -> int:
         return len(self._bytes)
 
-    def take(self, count: int) -> bytes:
-        """Remove and return the first bytes."""
-        taken = bytes(self._bytes[:count])
+    def drop(self, count: int) -> int:
+        """Remove the first bytes; returns how many."""
         del self._bytes[:count]
         self.offset += count
-        return taken
+        return count
 
 
 def _fault(window: _Window, start: int, max_packet: int) -> RemoteError | None:
@@ -161,45 +170,40 @@ def _check_claims(window: _Window, start: int, max_packet: int) -> None:
         raise LayoutError(f"expected a packet of the frame's {length} bytes, found one that says {header.length}")
 
 
-def _skip(window: _Window, max_packet: int) -> Iterator[int]:
-    """Drop the damaged frame at the start of the window; yields how many bytes went, piece by piece."""
-    if window.fill(LENGTH.size) and MIN_PACKET_BYTES <= window.length_at(0) <= max_packet:
+def _skip(window: _Window, fault: RemoteError, max_packet: int) -> int:
+    """Drop the damaged frame at the start of the window; returns how many bytes went."""
+    if isinstance(fault, ChecksumError):  # so length and header agree: the next frame should start behind it
         end = LENGTH.size + window.length_at(0)
         magic_at = end + LENGTH.size
-        whole = window.fill(end)
         follows = window.fill(magic_at + len(MAGIC)) and window.view(magic_at, magic_at + len(MAGIC)) == MAGIC
-        if whole and (follows or len(window) == end):
-            yield len(window.take(end))
-            return
-    yield from _search(window, max_packet)
+        if follows or len(window) == end:
+            return window.drop(end)
+    return _search(window, max_packet)
 
 
-def _search(window: _Window, max_packet: int) -> Iterator[int]:
-    """Drop bytes up to the next intact frame, or all there are.
+def _search(window: _Window, max_packet: int) -> int:
+    """Drop bytes up to the next intact frame, or all there are; returns how many went.
 
     Checking a candidate costs as many bytes as it claims. What may be spent so is bounded by the bytes gone through,
     lest a hostile stream of overlapping claims takes quadratic time.
     """
     allowance = 4 * max_packet
-    at = 1
-    while window.fill(at + LENGTH.size + len(MAGIC)):
-        found = window.find(MAGIC, at + LENGTH.size)
-        if found < 0:
-            window.fill(len(window) + CHUNK if at + CHUNK > len(window) else len(window))
-            found = window.find(MAGIC, at + LENGTH.size)
-        candidate = found - LENGTH.size if found >= 0 else len(window) - LENGTH.size - len(MAGIC) + 1
-        allowance += 32 * (candidate - at)
-        if candidate > 1:
-            yield len(window.take(candidate - 1))
-        at = 1
-        if found < 0:
+    lost, at = 0, 1
+    while True:
+        magic = window.find(MAGIC, at + LENGTH.size)
+        # Without a magic in sight, only the last bytes can still be the start of a frame.
+        ahead = magic - LENGTH.size if magic >= 0 else max(at, len(window) - LENGTH.size - len(MAGIC) + 1)
+        lost += window.drop(ahead)
+        if magic < 0:
+            if not window.more():
+                return lost + window.drop(len(window))
+            at = 0
             continue
-        claimed = window.length_at(1)
+        allowance += 8 * ahead
+        claimed = window.length_at(0)
         if claimed <= allowance:
-            fault = _fault(window, 1, max_packet)
+            fault = _fault(window, 0, max_packet)
             if fault is None:
-                yield len(window.take(1))
-                return
+                return lost
             allowance -= claimed if isinstance(fault, ChecksumError) else 0
-        at = 2
-    yield len(window.take(len(window)))
+        at = 1
