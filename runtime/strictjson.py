@@ -120,5 +120,5 @@ class Fields:
 
 
 def _kind(value: object) -> str:
-    shown = json.dumps(value)
+    shown = json.dumps(value, default=str)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
