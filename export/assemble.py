@@ -32,7 +32,7 @@ def assemble_encoder(analysis: onnx.ModelProto, pack: onnx.ModelProto, family: F
 
 
 def assemble_decoder(unpack: onnx.ModelProto, synthesis: onnx.ModelProto) -> onnx.ModelProto:
-    """packet -> output, status."""
+    """Packet -> output, status."""
     return join(unpack, synthesis, ["packet"], ["output", "status"])
 
 

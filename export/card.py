@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from latentwire.runtime.bundle import Manifest
+from latentwire.runtime.manifest import Manifest
 
 
 def write_card(path: Path, manifest: Manifest) -> None:

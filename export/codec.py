@@ -20,7 +20,7 @@ from latentwire.export.family import Dense, Family
 from latentwire.export.graph.pack import build_pack, build_unpack
 from latentwire.export.transforms import Analysis, Synthesis, freeze, to_onnx
 from latentwire.export.verify import Reference, verify_bundle
-from latentwire.export.writer import BundleWriter, Identity, Provenance
+from latentwire.export.writer import BundleWriter, identity_of, provenance_of
 from latentwire.runtime.contract import ItemContract
 
 PRECISIONS = ("fp32", "int8", "fp16")
@@ -117,10 +117,10 @@ def export_codec(
         "table_excess_over_entropy": round(fitted.clustering_loss, 6),
         "layers_kept_float": {role: list(layers) for role, layers in transforms.float_layers.items()},
     }
-    provenance = Provenance(dict(training or {}), facts)
     path = Path(out)
-    identity = Identity(name or path.name, codec_id, family, DEFAULT_QUALITY)
-    with BundleWriter(path, identity, provenance, overwrite) as writer:
+    identity = identity_of(family, codec_id, DEFAULT_QUALITY)
+    provenance = provenance_of(training or {}, facts)
+    with BundleWriter(path, name or path.name, identity, provenance, overwrite) as writer:
         write_models(writer, family, pack, unpack, transforms)
         writer.write_golden(held)
         report = verify_bundle(writer.folder, held, reference=reference)
@@ -134,8 +134,8 @@ def check_precisions(precisions: Sequence[str]) -> None:
     unknown = [name for name in precisions if name not in PRECISIONS]
     if unknown or "fp32" not in precisions or len(set(precisions)) != len(precisions):
         raise ExportError(
-            f"precisions must be distinct names of {', '.join(PRECISIONS)} with fp32 among them (the others are compared "
-            f"with it), found {', '.join(precisions) or 'none'}"
+            f"precisions must be distinct names of {', '.join(PRECISIONS)} with fp32 among them (the yardstick of the "
+            f"others), found {', '.join(precisions) or 'none'}"
         )
 
 

@@ -126,7 +126,7 @@ def quantize(scaled: Floats, rounding: float) -> npt.NDArray[np.int64]:
 
 
 def reconstruction_shift(scaled: Floats, symbols: npt.NDArray[np.int64]) -> Floats:
-    """Mean of |v| - |symbol| over the nonzero symbols of each channel (their centroid), float32 [C]; 0 if there are none."""
+    """Mean of |v| - |symbol| over the nonzero symbols of each channel, float32 [C]; 0 where there are none."""
     nonzero = symbols != 0
     excess = np.where(nonzero, np.abs(scaled) - np.abs(symbols), 0).sum(0)
     return np.clip(excess / np.maximum(nonzero.sum(0), 1), -0.5, 0.5).astype(np.float32)

@@ -24,7 +24,7 @@ from latentwire.export.errors import ParityError
 from latentwire.export.graph.builder import duplicate
 from latentwire.export.tables import CodecTables
 from latentwire.export.transforms import Analysis, Synthesis
-from latentwire.runtime.bundle import Bundle, open_bundle
+from latentwire.runtime.bundle import MANIFEST, Bundle, open_bundle
 
 QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 COMPARED = (0, 128, 255)
@@ -148,12 +148,11 @@ class Subject:
     @property
     def size_axes(self) -> tuple[int, ...]:
         """Input axes that the packet carries."""
-        return tuple(self.manifest.size_axes)
+        return self.manifest.size_axes
 
     def variants(self, role: str) -> list[str]:
         """Variants of a role, fp32 first."""
-        names = [file.variant for file in self.manifest.files if file.role == role]
-        return sorted(names, key=lambda name: (name != "fp32", name))
+        return sorted(self.manifest.variants(role), key=lambda name: (name != "fp32", name))
 
     def session(self, role: str, variant: str, **options: Any) -> ort.InferenceSession:
         """A measuring session over a file whose hash was checked."""
@@ -219,7 +218,7 @@ def one_level(subject: Subject) -> float:
 
 
 def check_determinism(report: Report, subject: Subject, items: Array) -> None:
-    """The same latents give the same bytes, and those the same symbols, at every optimisation level and thread count."""
+    """The same latents give the same bytes, and those the same symbols, whatever the optimisation level and threads."""
     part, shape = next(packet_parts(subject.latents("fp32", items), items))
     wanted = subject.coder.packet(part, shape, 128)
     symbols = subject.coder.restore(wanted)["symbols"]
@@ -302,7 +301,7 @@ def render(report: Report) -> str:
 
 def write_report(bundle: Path, report: Report) -> None:
     """Put a new report into a bundle folder's manifest, keeping the comparison with torch if this one had none."""
-    target = bundle / "manifest.json"
+    target = bundle / MANIFEST
     document = json.loads(target.read_text(encoding="utf-8"))
     document["parity"] = merged(document["parity"], report.to_json())
     temporary = target.with_suffix(".tmp")

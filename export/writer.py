@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,8 +22,18 @@ from latentwire.export.card import write_card
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Family
 from latentwire.export.graph.builder import stamp
-from latentwire.runtime.bundle import MANIFEST, SCHEMA, Manifest
-from latentwire.runtime.packet import PACKET_VERSION
+from latentwire.runtime.identity import Identity, Metadata
+from latentwire.runtime.manifest import (
+    MANIFEST,
+    FileRef,
+    Golden,
+    GoldenCase,
+    Manifest,
+    ModelFile,
+    Provenance,
+    TensorSpec,
+)
+from latentwire.runtime.packet import Limits
 
 GOLDEN_ITEMS = 16
 GOLDEN_QUALITIES = (0, 64, 128, 255)
@@ -31,37 +42,22 @@ TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where a codec comes from; both parts are free JSON."""
+def identity_of(family: Family, codec_id: bytes, default_quality: int) -> Identity:
+    """What manifest and metadata say alike."""
+    return Identity(
+        codec_id=codec_id.hex(),
+        family=family.name,
+        input=family.contract,
+        output=family.contract,
+        size_axes=family.size_axes,
+        limits=Limits(family.limits),
+        default_quality=default_quality,
+    )
 
-    training: Mapping[str, Any]
-    calibration: Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class Identity:
-    """What every file of a bundle says about its codec."""
-
-    name: str
-    codec_id: bytes
-    family: Family
-    default_quality: int
-
-    def facts(self) -> dict[str, Any]:
-        """The part that manifest and ONNX metadata share."""
-        contract = self.family.contract.to_json()
-        return {
-            "schema": SCHEMA,
-            "codec_id": self.codec_id.hex(),
-            "family": self.family.name,
-            "packet_version": PACKET_VERSION,
-            "input": contract,
-            "output": contract,
-            "size_axes": list(self.family.size_axes),
-            "limits": {"size": list(self.family.limits)},
-            "default_quality": self.default_quality,
-        }
+def provenance_of(training: Mapping[str, Any], calibration: Mapping[str, Any]) -> Provenance:
+    """Where a codec comes from, with the versions of what made it."""
+    return Provenance(training, calibration, {tool: importlib.metadata.version(tool) for tool in TOOLS})
 
 
 @dataclass
@@ -69,11 +65,11 @@ class BundleWriter:
     """Context manager; the bundle exists at ``path`` once the block ends without an error."""
 
     path: Path
+    name: str
     identity: Identity
     provenance: Provenance
     overwrite: bool = False
-    files: list[dict[str, Any]] = field(default_factory=list)
-    golden: dict[str, Any] = field(default_factory=dict)
+    files: list[ModelFile] = field(default_factory=list)
 
     def __enter__(self) -> BundleWriter:
         """Start with an empty folder beside the target."""
@@ -98,84 +94,80 @@ class BundleWriter:
 
     def add_model(self, role: str, variant: str, precision: str, model: onnx.ModelProto) -> None:
         """Check, stamp and write one ONNX file and note it for the manifest."""
-        stamp(model, self.identity.facts() | {"role": role, "variant": variant, "precision": precision})
+        stamp(model, Metadata(role, variant, precision, self.identity).to_json())
         onnx.checker.check_model(model, full_check=True)
-        file = f"{role}.{variant}.onnx"
         data = model.SerializeToString()
-        (self.folder / file).write_bytes(data)
-        entry = {
-            "role": role,
-            "variant": variant,
-            "precision": precision,
-            "file": file,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": len(data),
-            "inputs": [describe(tensor) for tensor in model.graph.input],
-            "outputs": [describe(tensor) for tensor in model.graph.output],
-            "ir_version": model.ir_version,
-            "opset": next(entry.version for entry in model.opset_import if not entry.domain),
-        }
+        reference = self._write(f"{role}.{variant}.onnx", data)
+        entry = ModelFile(
+            role=role,
+            variant=variant,
+            precision=precision,
+            file=reference.file,
+            sha256=reference.sha256,
+            size=len(data),
+            inputs=tuple(describe(tensor) for tensor in model.graph.input),
+            outputs=tuple(describe(tensor) for tensor in model.graph.output),
+            ir_version=model.ir_version,
+            opset=next(entry.version for entry in model.opset_import if not entry.domain),
+        )
         self.files.append(entry)
 
     def write_golden(self, items: Array) -> None:
-        """Golden cases from the first items: packets by the pack piece, what unpack and the fp32 decoder make of them."""
-        items = items[:GOLDEN_ITEMS]
-        sessions = {name: measure.session(self._read(name)) for name in ("analysis.fp32", "decoder.fp32")}
-        coder = measure.Coder(
-            measure.session(self._read("pack.exact")),
-            measure.session(self._read("unpack.exact")),
-            self.identity.family.size_axes,
-        )
-        latents = sessions["analysis.fp32"].run(None, {"input": items})[0]
-        self.golden = {"input": self._array("input", items), "latents": self._array("latents", latents), "cases": []}
-        for quality in GOLDEN_QUALITIES:
-            packet = coder.packet(latents, items.shape, quality)
-            output = sessions["decoder.fp32"].run(None, {"packet": packet})[0]
-            case = {
-                "quality": quality,
-                "packet": self._file(f"q{quality:03d}.packet", packet.tobytes()),
-                "symbols": self._array(f"q{quality:03d}.symbols", coder.restore(packet)["symbols"]),
-                "output": self._array(f"q{quality:03d}.output", output),
-            }
-            self.golden["cases"].append(case)
+        """Golden cases from the first items, and a manifest that makes the folder a bundle without a parity report."""
+        self.golden = self._golden(items[:GOLDEN_ITEMS])
         self._write_manifest(None)
 
     def finish(self, parity: Mapping[str, Any]) -> None:
         """Write the parity report into the manifest, and the card."""
         write_card(self.folder / "CARD.md", self._write_manifest(parity))
 
+    def _golden(self, items: Array) -> Golden:
+        latents = self._session("analysis.fp32").run(None, {"input": items})[0]
+        coder = measure.Coder(self._session("pack.exact"), self._session("unpack.exact"), self.identity.size_axes)
+        decoder = self._session("decoder.fp32")
+        cases = []
+        for quality in GOLDEN_QUALITIES:
+            packet = coder.packet(latents, items.shape, quality)
+            stem = f"golden/q{quality:03d}"
+            case = GoldenCase(
+                quality,
+                packet=self._write(f"{stem}.packet", packet.tobytes()),
+                symbols=self._write_array(f"{stem}.symbols.npy", coder.restore(packet)["symbols"]),
+                output=self._write_array(f"{stem}.output.npy", decoder.run(None, {"packet": packet})[0]),
+            )
+            cases.append(case)
+        source = self._write_array("golden/input.npy", items)
+        return Golden(source, self._write_array("golden/latents.npy", latents), tuple(cases))
+
     def _write_manifest(self, parity: Mapping[str, Any] | None) -> Manifest:
-        document = self.identity.facts() | {
-            "name": self.identity.name,
-            "default_variant": {"encoder": "fp32", "decoder": "fp32"},
-            "files": self.files,
-            "golden": self.golden,
-            "provenance": {
-                "training": self.provenance.training,
-                "calibration": self.provenance.calibration,
-                "tools": {tool: importlib.metadata.version(tool) for tool in TOOLS},
-            },
-            "parity": parity,
-        }
-        manifest = Manifest.from_json(document)
-        (self.folder / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        manifest = Manifest(
+            name=self.name,
+            identity=self.identity,
+            default_variant={"encoder": "fp32", "decoder": "fp32"},
+            files=tuple(self.files),
+            golden=self.golden,
+            provenance=self.provenance,
+            parity=parity,
+        )
+        text = json.dumps(manifest.to_json(), indent=1)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
         return manifest
 
-    def _read(self, name: str) -> bytes:
-        return (self.folder / f"{name}.onnx").read_bytes()
+    def _session(self, name: str) -> Any:
+        return measure.session((self.folder / f"{name}.onnx").read_bytes())
 
-    def _array(self, name: str, array: Array) -> dict[str, str]:
-        target = self.folder / "golden" / f"{name}.npy"
-        np.save(target, array, allow_pickle=False)
-        return {"file": f"golden/{name}.npy", "sha256": hashlib.sha256(target.read_bytes()).hexdigest()}
+    def _write_array(self, name: str, array: Array) -> FileRef:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        return self._write(name, buffer.getvalue())
 
-    def _file(self, name: str, data: bytes) -> dict[str, str]:
-        (self.folder / "golden" / name).write_bytes(data)
-        return {"file": f"golden/{name}", "sha256": hashlib.sha256(data).hexdigest()}
+    def _write(self, name: str, data: bytes) -> FileRef:
+        (self.folder / name).write_bytes(data)
+        return FileRef(name, hashlib.sha256(data).hexdigest())
 
 
-def describe(tensor: onnx.ValueInfoProto) -> dict[str, Any]:
+def describe(tensor: onnx.ValueInfoProto) -> TensorSpec:
     """Name, dtype and shape of a graph input or output as the manifest has them."""
     kind = tensor.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return {"name": tensor.name, "dtype": dtype, "shape": [dim.dim_param or dim.dim_value for dim in kind.shape.dim]}
+    return TensorSpec(tensor.name, dtype, tuple(dim.dim_param or dim.dim_value for dim in kind.shape.dim))

@@ -16,10 +16,11 @@ import onnx
 import onnx_ir as ir
 from onnxscript import GraphBuilder
 
+from latentwire.runtime.onnxfile import METADATA_KEY
+
 OPSET = 20
 """BitwiseAnd needs 18; 20 is read by every ONNX Runtime since 1.17."""
 IR_VERSION = 9
-METADATA_KEY = "latentwire"
 
 FLOAT = ir.DataType.FLOAT
 INT32 = ir.DataType.INT32
@@ -75,6 +76,16 @@ def from_little_endian(op: Op, data: Value) -> Value:
         raise ValueError(f"from_little_endian needs a static last dimension, found shape {data.shape}")
     weights = vector(op, [256**i for i in range(width)])
     return op.ReduceSum(op.Mul(data, weights), [1], keepdims=0)  # type: ignore[no-any-return]
+
+
+def loop_body(
+    op: Op, name: str, step: Callable[..., Sequence[Value]], inputs: Sequence[Value], outputs: Sequence[Value]
+) -> ir.Graph:
+    """Trace ``step(op, *inputs)`` into a Scan body, its tensors named ``name/...`` and so apart from all others."""
+    body: ir.Graph = op.builder.subgraph(step, inputs, outputs)
+    for tensor in (*body.inputs, *(result for node in body for result in node.outputs)):
+        tensor.name = f"{name}/{tensor.name}"
+    return body
 
 
 def build_model(

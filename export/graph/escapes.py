@@ -7,7 +7,7 @@ candidate bytes and those that are needed are kept.
 
 from __future__ import annotations
 
-from .builder import INT64, Op, Value, count, flat, vector
+from latentwire.export.graph.builder import INT64, Op, Value, count, flat, vector
 
 MAX_BYTES = 5
 GROUPS = [128**i for i in range(MAX_BYTES)]

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from latentwire.export.graph.builder import FLOAT, INT64, Op, Value, count, flat, table
+from latentwire.export.graph.escapes import MAX_MAGNITUDE
 from latentwire.export.tables import CodecTables
-
-from .builder import FLOAT, INT64, Op, Value, count, flat, table
-from .escapes import MAX_MAGNITUDE
 
 
 def quantize(op: Op, tables: CodecTables, rows: Value, quality: Value) -> Value:

@@ -7,15 +7,27 @@ from collections.abc import Sequence
 import onnx
 
 from latentwire.export.family import Family
-from latentwire.export.tables import CodecTables
-from latentwire.runtime.packet import Status
-
-from . import escapes, latents, rans, wire
-from .builder import FLOAT, INT32, INT64, UINT8, Op, Value, build_model, count, flat, little_endian, table, value
+from latentwire.export.graph import escapes, latents, rans, wire
+from latentwire.export.graph.builder import (
+    FLOAT,
+    INT32,
+    INT64,
+    UINT8,
+    Op,
+    Value,
+    build_model,
+    count,
+    flat,
+    little_endian,
+    table,
+    value,
+)
+from latentwire.export.tables import TOTAL, CodecTables
+from latentwire.runtime.packet import MAX_LANES_LOG2, Status
 
 
 def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
-    """latents float32 (the family's layout), quality uint8 [], size int64 [d] -> packet uint8 [n]."""
+    """Latents float32 (the family's layout), quality uint8 [], size int64 [d] -> packet uint8 [n]."""
 
     def trace(op: Op, latent: Value, quality: Value, size: Value) -> Sequence[Value]:
         level = op.Cast(quality, to=INT64)
@@ -32,8 +44,8 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         packed = op.Gather(entries, op.Add(op.Mul(elements.rows, columns + 1), place))
         cost = op.ReduceSum(op.BitwiseAnd(op.Div(packed, 1 << 32), 0xFFFF), keepdims=0)
         lanes_log2 = rans.lanes_log2(op, cost, elements.number)
-        lanes = op.Gather([1 << k for k in range(rans.MAX_LANES_LOG2 + 1)], lanes_log2)
-        gridded = rans.grid(op, packed, elements.number, lanes, filler=rans.TOTAL)
+        lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
+        gridded = rans.grid(op, packed, elements.number, lanes, filler=TOTAL)
         frequency = op.BitwiseAnd(gridded, 0xFFFF)
         states, words = rans.encode(op, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF))
         escaped = op.Compress(values, op.GreaterOrEqual(packed, 1 << 48))
@@ -54,7 +66,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
 
 
 def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
-    """packet uint8 [n] -> latents float32, size int64 [d], symbols int32 [P, C], status int64 [].
+    """Packet uint8 [n] -> latents float32, size int64 [d], symbols int32 [P, C], status int64 [].
 
     Where status is not 0 there are no latents and no symbols (P = 0).
     """

@@ -5,26 +5,22 @@ arithmetic stays in int64 and shifts are ``Div`` and ``Mul`` by powers of two. O
 Scan; table look-ups of the encoder, the words it emits and the decoder's symbols are vectorised around it.
 
 Shapes: T steps, L lanes, element t * L + l belongs to step t of lane l. A lane's state lies in [2^16, 2^32), starts
-and (when decoded) ends at 2^16. Frequencies have `PRECISION` bits. A word has 16 bits; a lane takes at most one a step.
+and (when decoded) ends at 2^16. Frequencies have 12 bits. A word has 16 bits; a lane takes at most one a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .builder import INT64, Op, Value, flat, number, value, vector
+from latentwire.export.graph.builder import INT64, Op, Value, flat, loop_body, number, value, vector
+from latentwire.export.tables import TOTAL
+from latentwire.runtime.packet import MAX_LANES_LOG2
 
-PRECISION = 12
-TOTAL = 1 << PRECISION
 WORD = 1 << 16
 START = WORD
 """State of every lane before the first symbol is encoded and after the last one is decoded."""
-MAX_LANES_LOG2 = 12
 MAX_STEPS = 1 << 15
 """A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
-
-FREQUENCY_BITS = 16
-"""Packed table entries keep the frequency in the low 16 bits, the second field above it."""
 
 
 def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
@@ -75,8 +71,12 @@ def encode(op: Op, frequency: Value, start: Value) -> tuple[Value, Value]:
     complement = op.Sub(TOTAL, frequency)
     initial = op.Expand(vector(op, [START]), op.Shape(frequency, start=1, end=2))
     names = ("state", "limit", "frequency", "complement", "start")
-    body = op.builder.subgraph(
-        encode_step, [value(n, INT64, ["L"]) for n in names], [value(n, INT64, ["L"]) for n in ("next", "before")]
+    body = loop_body(
+        op,
+        "encode_step",
+        encode_step,
+        [value(n, INT64, ["L"]) for n in names],
+        [value(n, INT64, ["L"]) for n in ("next", "before")],
     )
     states, before = op.Scan(
         initial,
@@ -143,7 +143,9 @@ def decode(op: Op, slots: Value, rows: Value, states: Value, stream: Value) -> t
         refilled = op.Add(op.Mul(drained, WORD), op.Gather(stream, op.Min(at, last)))
         return op.Where(hungry, refilled, drained), op.Gather(at, [-1]), packed
 
-    body = op.builder.subgraph(
+    body = loop_body(
+        op,
+        "decode_step",
         step,
         [value("state", INT64, ["L"]), value("position", INT64, [1]), value("base", INT64, ["L"])],
         [value("next", INT64, ["L"]), value("moved", INT64, [1]), value("packed", INT64, ["L"])],

@@ -8,18 +8,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from latentwire.export.graph.builder import (
+    INT64,
+    UINT8,
+    Op,
+    Value,
+    count,
+    flat,
+    from_little_endian,
+    little_endian,
+    number,
+    vector,
+)
+from latentwire.export.graph.rans import MAX_STEPS, steps_for
+from latentwire.runtime.packet import (
+    CHECKSUM_BYTES,
+    CODEC_BYTES,
+    MAGIC,
+    MAX_HEADER_BYTES,
+    MAX_LANES_LOG2,
+    PACKET_VERSION,
+    PREFIX_BYTES,
+    STATE_BYTES,
+    WIDTHS,
+    Status,
+)
 
-from latentwire.runtime.packet import MAGIC, PACKET_VERSION, Status
-
-from .builder import INT64, UINT8, Op, Value, count, flat, from_little_endian, little_endian, number, vector
-from .rans import MAX_LANES_LOG2, MAX_STEPS, steps_for
-
-PREFIX = 9
-"""Magic, version, codec id, quality and layout byte: the header's part of fixed size."""
-CHECKSUM = 4
-WIDTHS = [1, 2, 4]
-READ_AHEAD = PREFIX + 4 * 5 + (4 << MAX_LANES_LOG2)
+READ_AHEAD = MAX_HEADER_BYTES + (STATE_BYTES << MAX_LANES_LOG2)
 """Zeros kept behind the packet while it is parsed: the longest header and states fit, whatever the bytes claim."""
 
 
@@ -49,17 +64,19 @@ def write_packet(
     Returns:
         uint8 [m].
     """
-    lengths = op.Add(op.Shape(body), vector(op, [PREFIX + CHECKSUM + width * (dims + 1) for width in WIDTHS]))
+    lengths = op.Add(
+        op.Shape(body), vector(op, [PREFIX_BYTES + CHECKSUM_BYTES + width * (dims + 1) for width in WIDTHS])
+    )
     largest = op.Max(op.ReduceMax(size, [0]), op.Slice(lengths, [0], [2]))
     width_log2 = op.Squeeze(count(op, op.Greater(largest, vector(op, [255, 65535]))))
     fields = op.Concat(size, op.Gather(lengths, op.Unsqueeze(width_log2, [0])), axis=0)
     width = op.Gather(vector(op, WIDTHS), op.Unsqueeze(width_log2, [0]))
     field_bytes = flat(op, op.Slice(little_endian(op, fields, 4), [0], width, [1]))
     layout = op.Add(op.Add(lanes_log2, op.Mul(width_log2, 16)), 64 * (dims - 1))
-    start = vector(op, [*MAGIC, PACKET_VERSION, *codec_id[:4]])
+    start = vector(op, [*MAGIC, PACKET_VERSION, *codec_id[:CODEC_BYTES]])
     settings = op.Concat(op.Unsqueeze(quality, [0]), op.Unsqueeze(layout, [0]), axis=0)
     unsigned = op.Concat(start, settings, field_bytes, body, axis=0)
-    checksum = flat(op, little_endian(op, adler32(op, unsigned), CHECKSUM))
+    checksum = flat(op, little_endian(op, adler32(op, unsigned), CHECKSUM_BYTES))
     return op.Cast(op.Concat(unsigned, checksum, axis=0), to=UINT8)  # type: ignore[no-any-return]
 
 
@@ -94,7 +111,7 @@ def differs(op: Op, found: Value, wanted: bytes) -> Value:
 
 
 def read_packet(op: Op, codec_id: bytes, limits: tuple[int, ...], packet: Value) -> Parsed:
-    """Parse and check everything that can be checked before decoding.
+    """Parse and check everything that can be checked before decoding, in the order of `check_packet` in the runtime.
 
     Args:
         op: op builder.
@@ -107,31 +124,32 @@ def read_packet(op: Op, codec_id: bytes, limits: tuple[int, ...], packet: Value)
     total = op.Shape(received)
     padded = op.Pad(received, vector(op, [0, READ_AHEAD]), number(op, 0))
     layout = op.Slice(padded, [8], [9])
+    lanes_log2 = op.BitwiseAnd(layout, 15)
     width_log2 = op.BitwiseAnd(op.Div(layout, 16), 3)
+    claimed_dims = op.Add(op.Div(layout, 64), 1)
     width = op.Gather(vector(op, [*WIDTHS, 1]), width_log2)
-    places = op.Add(op.Mul(op.Unsqueeze(vector(op, list(range(dims + 1))), [1]), width), vector(op, [0, 1, 2, 3]))
+    starts = op.Mul(op.Concat(vector(op, list(range(dims))), claimed_dims, axis=0), width)
+    places = op.Add(op.Unsqueeze(starts, [1]), vector(op, [0, 1, 2, 3]))
     used = op.Cast(op.Less(vector(op, [0, 1, 2, 3]), width), to=INT64)
-    raw = op.Mul(op.Gather(padded, op.Add(places, PREFIX)), used)
+    raw = op.Mul(op.Gather(padded, op.Add(places, PREFIX_BYTES)), used)
     fields = from_little_endian(op, op.Reshape(raw, [dims + 1, 4]))
     size, length = op.Slice(fields, [0], [dims]), op.Slice(fields, [dims], [dims + 1])
-    lanes_log2 = op.BitwiseAnd(layout, 15)
     claimed_lanes = op.Gather(vector(op, [1 << min(k, MAX_LANES_LOG2) for k in range(16)]), lanes_log2)
-    states_at = op.Add(op.Mul(width, dims + 1), PREFIX)
-    body_at = op.Add(op.Mul(claimed_lanes, 4), states_at)
-    shape_is_bad = op.Or(
-        op.Or(op.Equal(width_log2, 3), op.Not(op.Equal(op.Div(layout, 64), dims - 1))),
-        op.Or(op.Greater(lanes_log2, MAX_LANES_LOG2), op.Less(length, op.Add(body_at, CHECKSUM))),
-    )
-    signed_to = op.Sub(total, CHECKSUM)
-    sent = from_little_endian(op, op.Reshape(op.Slice(op.Pad(received, [4, 0], 0), op.Neg([4]), [1 << 31]), [1, 4]))
+    states_at = op.Add(op.Mul(width, op.Add(claimed_dims, 1)), PREFIX_BYTES)
+    body_at = op.Add(op.Mul(claimed_lanes, STATE_BYTES), states_at)
+    signed_to = op.Sub(total, CHECKSUM_BYTES)
+    sent = from_little_endian(op, op.Reshape(op.Slice(op.Pad(received, [4, 0], 0), [-4], [1 << 31]), [1, 4]))
     checksum_is_bad = op.Not(op.Equal(adler32(op, op.Slice(received, [0], op.Max(signed_to, 0))), sent))
     outside = op.Or(op.Less(size, 1), op.Greater(size, vector(op, list(limits))))
     checks = [
-        (op.Less(total, PREFIX), Status.TRUNCATED),
+        (op.Less(total, PREFIX_BYTES), Status.TRUNCATED),
         (differs(op, op.Slice(padded, [0], [2]), MAGIC), Status.MAGIC),
         (differs(op, op.Slice(padded, [2], [3]), bytes([PACKET_VERSION])), Status.VERSION),
-        (differs(op, op.Slice(padded, [3], [7]), codec_id[:4]), Status.CODEC),
-        (shape_is_bad, Status.LAYOUT),
+        (op.Or(op.Greater(lanes_log2, MAX_LANES_LOG2), op.Equal(width_log2, 3)), Status.LAYOUT),
+        (op.Less(total, states_at), Status.TRUNCATED),
+        (op.Less(length, op.Add(body_at, CHECKSUM_BYTES)), Status.LAYOUT),
+        (differs(op, op.Slice(padded, [3], [7]), codec_id[:CODEC_BYTES]), Status.CODEC),
+        (op.Not(op.Equal(claimed_dims, dims)), Status.LAYOUT),
         (op.Less(total, length), Status.TRUNCATED),
         (op.Greater(total, length), Status.TRAILING),
         (checksum_is_bad, Status.CHECKSUM),
