@@ -1,1 +1,39 @@
-"""Encode on a device, decode on a server: numpy and ONNX Runtime, never torch."""
+"""Encode on a device, decode on a server: NumPy and ONNX Runtime, never torch.
+
+from latentwire.runtime import Decoder, Encoder
+
+packet = Encoder("mnist").encode(digits, quality=128)   # uint8 [N, 784] -> bytes
+digits = Decoder("mnist").decode(packet)                # bytes -> uint8 [N, 784]
+"""
+
+from latentwire.runtime.bundle import Bundle, open_bundle
+from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.decoder import Decoder
+from latentwire.runtime.encoder import Encoder
+from latentwire.runtime.errors import LatentwireError, LocalError, RemoteError
+from latentwire.runtime.packet import Header, Limits, Status, check_packet, parse_header
+from latentwire.runtime.selftest import SelftestReport, selftest
+from latentwire.runtime.stream import Damaged, Packet, frame, read_stream, write_stream
+
+__all__ = [
+    "Bundle",
+    "Damaged",
+    "Decoder",
+    "Encoder",
+    "Header",
+    "ItemContract",
+    "LatentwireError",
+    "Limits",
+    "LocalError",
+    "Packet",
+    "RemoteError",
+    "SelftestReport",
+    "Status",
+    "check_packet",
+    "frame",
+    "open_bundle",
+    "parse_header",
+    "read_stream",
+    "selftest",
+    "write_stream",
+]

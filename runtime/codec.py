@@ -1,0 +1,69 @@
+"""What `Encoder` and `Decoder` have alike: the codec that they load, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentwire.runtime.bundle import Bundle
+from latentwire.runtime.packet import Limits
+from latentwire.runtime.session import profile_named
+from latentwire.runtime.source import Sessions, open_source
+
+
+class CodecHalf:
+    """One side of a codec.
+
+    On the CPU an assembly does the whole work in one call. With an accelerator, and where one analysis or one
+    synthesis serves several packets, the pieces do it: transforms where they were asked to run, the integer coder on
+    the CPU.
+    """
+
+    _ROLE: str
+    """The assembly."""
+    _PIECES: tuple[str, str]
+    """Its transform and its integer piece."""
+
+    def __init__(
+        self,
+        codec: str | Path | Bundle,
+        *,
+        variant: str | None = None,
+        providers: Sequence[str] | None = None,
+        profile: str = "device",
+        limits: Limits | None = None,
+    ) -> None:
+        source = open_source(codec)
+        self._identity = source.identity
+        self._limits = source.identity.limits.lowered_to(limits)
+        self._profile = profile_named(profile)
+        self._variant = variant if variant is not None else source.default_variant(self._ROLE)
+        self._sessions = Sessions(source, self._variant, providers, self._profile)
+        self._has_pieces = self._sessions.holds(*self._PIECES)
+        self._by_pieces = self._sessions.accelerated and self._has_pieces
+        _ = self._sessions[self._PIECES[0] if self._by_pieces else self._ROLE]  # what cannot run fails here
+
+    @property
+    def codec_id(self) -> str:
+        """SHA-256 of the codec's contract, 64 hexadecimal digits."""
+        return self._identity.codec_id
+
+    @property
+    def variant(self) -> str:
+        """Variant of the transform in use."""
+        return self._variant
+
+    @property
+    def limits(self) -> Limits:
+        """What is accepted: the codec's limits, or the lower ones that were asked for."""
+        return self._limits
+
+    @property
+    def default_quality(self) -> int:
+        """Quality when none is asked for, 0..255."""
+        return self._identity.default_quality
+
+    @property
+    def batches(self) -> bool:
+        """Whether a packet may hold several items."""
+        return self._identity.size_axes == (0,)

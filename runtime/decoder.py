@@ -1,0 +1,167 @@
+"""`Decoder`: packets to items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import BinaryIO
+
+import numpy as np
+
+from latentwire.runtime.codec import CodecHalf
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.errors import InputTypeError, RemoteError
+from latentwire.runtime.packet import Status, check_packet, verdict
+from latentwire.runtime.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, read_stream
+
+DEFAULT_BATCH = 64
+Bytes = bytes | bytearray | memoryview
+
+
+class Decoder(CodecHalf):
+    """Packets to items.
+
+    Safe to use from several threads at once. Every packet is checked before anything is allocated by what it claims.
+
+    Args:
+        codec: bundle (open, folder or zip), one ``decoder`` ONNX file, or the name of a ready codec such as "mnist".
+        variant: of the synthesis transform; the bundle's default if None.
+        providers: where the synthesis transform runs; the CPU if None.
+        profile: "device" or "server" (all cores; several packets are unpacked at once).
+        limits: lower ones than the codec's.
+
+    Raises:
+        BundleError: the codec cannot be loaded; the subclass says why.
+        ProviderError: a provider is not there. There is no fallback.
+        SettingError: an unknown profile, or limits of another number of dimensions.
+    """
+
+    _ROLE = "decoder"
+    _PIECES = ("synthesis", "unpack")
+
+    @property
+    def contract(self) -> ItemContract:
+        """dtype, shape and range of what comes out."""
+        return self._identity.output
+
+    def decode(self, packet: Bytes) -> Array:
+        """The items of one packet, of the contract's dtype and shape ([N, D] for vectors).
+
+        Raises:
+            CorruptPacketError: not one whole, intact packet within the limits; the subclass says why.
+            IncompatibleError: a packet of another codec or packet version.
+        """
+        if self._by_pieces:
+            return self._synthesize(self._unpack(packet))
+        output, status = self._sessions["decoder"].run_on_packet(["output", "status"], self._checked(packet))
+        _check_status(status)
+        return output
+
+    def decode_many(self, packets: Iterable[Bytes]) -> list[Array]:
+        """The items of each packet; one synthesis for all where the bundle has the pieces.
+
+        Raises:
+            RemoteError: the first bad packet's; `decode_each` goes on instead.
+        """
+        found = self.decode_each(packets)
+        for result in found:
+            if isinstance(result, RemoteError):
+                raise result
+        return [result for result in found if not isinstance(result, RemoteError)]
+
+    def decode_each(self, packets: Iterable[Bytes]) -> list[Array | RemoteError]:
+        """For each packet its items, or what is wrong with it: a bad one does not lose its neighbours."""
+        waiting = list(packets)
+        if len(waiting) < 2 or not (self._has_pieces and self.batches):
+            return [_caught(self.decode, packet) for packet in waiting]
+        unpacked = self._map(lambda packet: _caught(self._latents, packet), waiting)
+        latents = [rows for rows in unpacked if not isinstance(rows, RemoteError)]
+        if not latents:
+            return [fault for fault in unpacked if isinstance(fault, RemoteError)]
+        lengths = np.cumsum([len(rows) for rows in latents])[:-1]
+        output = self._sessions["synthesis"].run(["output"], {"latents": np.concatenate(latents)})[0]
+        parts = iter(np.split(output, lengths))
+        return [entry if isinstance(entry, RemoteError) else next(parts) for entry in unpacked]
+
+    def decode_stream(
+        self, source: BinaryIO, *, batch: int = DEFAULT_BATCH, max_packet: int = DEFAULT_MAX_PACKET
+    ) -> Iterator[Array | Damaged]:
+        """The items of each packet of a stream, and its damaged stretches, in order.
+
+        Args:
+            source: a binary file, pipe or socket file.
+            batch: packets that are collected for one synthesis; 1 hands each packet's items out as soon as it is there.
+            max_packet: bytes of the longest packet that is accepted.
+        """
+        records = read_stream(source, min(max_packet, self._limits.packet_bytes))
+        while group := list(islice(records, batch)):
+            results = iter(self.decode_each([record.data for record in group if not isinstance(record, Damaged)]))
+            for record in group:
+                if isinstance(record, Damaged):
+                    yield record
+                    continue
+                result = next(results)
+                if isinstance(result, RemoteError):
+                    yield Damaged(record.offset, LENGTH.size + len(record.data), result)
+                else:
+                    yield result
+
+    def latents(self, packet: Bytes) -> Array:
+        """The packet's latents, float32, without synthesis: features for search, clustering, anomaly scores.
+
+        Raises:
+            VariantError: the codec is a lone file without the unpack piece.
+            RemoteError: as in `decode`.
+        """
+        return self._latents(packet)
+
+    def symbols(self, packet: Bytes) -> Array:
+        """The packet's symbols as they were coded, int32 [P, C].
+
+        Raises:
+            VariantError: the codec is a lone file without the unpack piece.
+            RemoteError: as in `decode`.
+        """
+        symbols, status = self._sessions["unpack"].run_on_packet(["symbols", "status"], self._checked(packet))
+        _check_status(status)
+        return symbols
+
+    def _latents(self, packet: Bytes) -> Array:
+        return self._unpack(packet)[0]
+
+    def _unpack(self, packet: Bytes) -> tuple[Array, Array]:
+        names = ["latents", "size", "status"]
+        latents, size, status = self._sessions["unpack"].run_on_packet(names, self._checked(packet))
+        _check_status(status)
+        return latents, size
+
+    def _synthesize(self, unpacked: tuple[Array, Array]) -> Array:
+        feed = dict(zip(("latents", "size"), unpacked, strict=True))
+        session = self._sessions["synthesis"]
+        return session.run(["output"], {name: feed[name] for name in session.input_names})[0]
+
+    def _checked(self, packet: Bytes) -> Array:
+        if not isinstance(packet, bytes | bytearray | memoryview):
+            raise InputTypeError(f"expected a packet as bytes, found {type(packet).__name__}: pass its bytes")
+        data = bytes(packet)
+        check_packet(data, self._identity.codec_digest, self._limits)
+        return np.frombuffer(data, np.uint8)
+
+    def _map(self, work: Callable[[Bytes], Array | RemoteError], packets: list[Bytes]) -> list[Array | RemoteError]:
+        if self._profile.unpack_threads == 1:
+            return [work(packet) for packet in packets]
+        with ThreadPoolExecutor(self._profile.unpack_threads) as pool:
+            return list(pool.map(work, packets))
+
+
+def _check_status(status: Array) -> None:
+    if int(status) != Status.OK:
+        raise verdict(int(status))
+
+
+def _caught(work: Callable[[Bytes], Array], packet: Bytes) -> Array | RemoteError:
+    try:
+        return work(packet)
+    except RemoteError as fault:
+        return fault

@@ -1,0 +1,141 @@
+"""`Encoder`: items to packets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from latentwire.runtime.budget import highest_quality
+from latentwire.runtime.codec import CodecHalf
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.errors import InputLimitError, SettingError
+from latentwire.runtime.session import scalar
+
+DEFAULT_BATCH = 64
+
+
+class Encoder(CodecHalf):
+    """Items to packets.
+
+    Safe to use from several threads at once.
+
+    Args:
+        codec: bundle (open, folder or zip), one ``encoder`` ONNX file, or the name of a ready codec such as "mnist".
+        variant: of the analysis transform; the bundle's default if None.
+        providers: where the analysis transform runs: "cpu", "cuda", ... or ONNX Runtime's names; the CPU if None.
+        profile: "device" (one thread, lowest latency and power) or "server".
+        limits: lower ones than the codec's.
+
+    Raises:
+        BundleError: the codec cannot be loaded; the subclass says why.
+        ProviderError: a provider is not there. There is no fallback.
+        SettingError: an unknown profile, or limits of another number of dimensions.
+    """
+
+    _ROLE = "encoder"
+    _PIECES = ("analysis", "pack")
+
+    @property
+    def contract(self) -> ItemContract:
+        """dtype, shape and range of the items."""
+        return self._identity.input
+
+    def encode(self, items: Array, quality: int | None = None, *, max_bytes: int | None = None) -> bytes:
+        """One packet.
+
+        Args:
+            items: array of the contract's dtype, its shape ([N, D] for vectors) or that of one item ([D]).
+            quality: 0..255; the codec's default if None. With ``max_bytes`` the highest to try, 255 if None.
+            max_bytes: take the highest quality whose packet has at most that many bytes.
+
+        Raises:
+            InputError: the items are not what the contract says; the subclass names dtype, shape, range or limit.
+            SettingError: quality or max_bytes out of range.
+            BudgetError: not even quality 0 fits into ``max_bytes``.
+        """
+        checked = self._checked(items)
+        if max_bytes is None:
+            level = self.default_quality if quality is None else check_quality(quality)
+            return self._encode(checked, level)
+        highest = 255 if quality is None else check_quality(quality)
+        return highest_quality(self._repeatable(checked), max_bytes, highest)[1]
+
+    def encode_stream(
+        self,
+        items: Iterable[Array],
+        quality: int | None = None,
+        *,
+        batch: int = DEFAULT_BATCH,
+        max_bytes: int | None = None,
+    ) -> Iterator[bytes]:
+        """Packets of up to ``batch`` items each, made while items arrive.
+
+        Args:
+            items: items one by one, or an array of them [N, ...].
+            quality: as in `encode`.
+            batch: items in a packet; 1 where the codec takes one item at a time.
+            max_bytes: as in `encode`, for each packet.
+
+        Raises:
+            SettingError: ``batch`` is below 1, or above 1 where the codec takes one item at a time.
+            InputError: as in `encode`, when the packet's turn comes.
+        """
+        if batch < 1 or (batch > 1 and not self.batches):
+            raise SettingError(f"expected a batch from 1{'' if self.batches else ' to 1'}, found {batch}")
+        arriving = iter(items)
+        while group := list(islice(arriving, batch)):
+            stacked = np.stack(group) if self.batches else group[0]
+            yield self.encode(stacked, quality, max_bytes=max_bytes)
+
+    def _checked(self, items: Array) -> Array:
+        one_missing = isinstance(items, np.ndarray) and items.ndim == len(self.contract.shape) - 1
+        checked = self.contract.validate(items[None] if one_missing and self.batches else items)
+        size = self._size(checked)
+        if any(length > limit for length, limit in zip(size, self._limits.size, strict=True)):
+            raise InputLimitError(
+                f"expected a size up to {list(self._limits.size)}, found {list(size)}: use more packets"
+            )
+        return checked
+
+    def _size(self, items: Array) -> tuple[int, ...]:
+        return tuple(items.shape[axis] for axis in self._identity.size_axes)
+
+    def _encode(self, items: Array, quality: int) -> bytes:
+        if self._by_pieces:
+            return self._repeatable(items)(quality)
+        feed = {"input": items, "quality": scalar(quality, np.uint8)}
+        return self._sent(self._sessions["encoder"].run(["packet"], feed)[0])
+
+    def _repeatable(self, items: Array) -> Callable[[int], bytes]:
+        """Quality -> packet; the items are analysed only once where the pieces are at hand."""
+        if not self._has_pieces:
+            return lambda quality: self._encode(items, quality)
+        latents = self._sessions["analysis"].run(["latents"], {"input": items})[0]
+        size, pack = np.asarray(self._size(items), np.int64), self._sessions["pack"]
+
+        def encode(quality: int) -> bytes:
+            feed = {"latents": latents, "quality": scalar(quality, np.uint8), "size": size}
+            return self._sent(pack.run(["packet"], feed)[0])
+
+        return encode
+
+    def _sent(self, packet: Array) -> bytes:
+        if packet.size > self._limits.packet_bytes:
+            raise InputLimitError(
+                f"expected a packet of at most {self._limits.packet_bytes} bytes, found {packet.size}: "
+                "use more packets or a lower quality"
+            )
+        return packet.tobytes()
+
+
+def check_quality(quality: int) -> int:
+    """The quality as a Python int.
+
+    Raises:
+        SettingError: not an integer in [0, 255].
+    """
+    if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 0 <= quality <= 255:
+        raise SettingError(f"expected a quality as an integer in [0, 255], found {quality!r}")
+    return int(quality)

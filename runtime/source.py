@@ -1,0 +1,130 @@
+"""Where an encoder or decoder takes its models from: a bundle, or one ONNX file that stands alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from latentwire.runtime.bundle import Bundle, find_codec, open_bundle
+from latentwire.runtime.errors import BundleNotFoundError, VariantError
+from latentwire.runtime.identity import Identity
+from latentwire.runtime.manifest import EXACT
+from latentwire.runtime.onnxfile import read_metadata
+from latentwire.runtime.session import CPU, Profile, Session, resolve_providers
+
+CODER = ("pack", "unpack")
+"""The integer pieces: one variant, always on the CPU, where int64 is exact and a Scan step is cheap."""
+
+
+class Source(Protocol):
+    """Models by role and variant."""
+
+    @property
+    def identity(self) -> Identity:
+        """What all models of the codec say alike."""
+
+    def default_variant(self, role: str) -> str:
+        """The variant that is used when none is asked for."""
+
+    def has(self, role: str, variant: str) -> bool:
+        """Whether there is such a model."""
+
+    def read(self, role: str, variant: str) -> bytes:
+        """Its bytes, checked; VariantError where there is none."""
+
+
+class _BundleSource:
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self.identity = bundle.manifest.identity
+
+    def default_variant(self, role: str) -> str:
+        return self._bundle.manifest.default_variant[role]
+
+    def has(self, role: str, variant: str) -> bool:
+        return variant in self._bundle.manifest.variants(role)
+
+    def read(self, role: str, variant: str) -> bytes:
+        return self._bundle.read_model(role, variant)
+
+
+class _FileSource:
+    def __init__(self, path: Path) -> None:
+        try:
+            self._data = path.read_bytes()
+        except OSError as fault:
+            raise BundleNotFoundError(f"expected an ONNX file at {path}, found: {fault}") from fault
+        self._path, self._metadata = path, read_metadata(self._data, str(path))
+        self.identity = self._metadata.identity
+
+    def default_variant(self, role: str) -> str:
+        return self._metadata.variant
+
+    def has(self, role: str, variant: str) -> bool:
+        return (role, variant) == (self._metadata.role, self._metadata.variant)
+
+    def read(self, role: str, variant: str) -> bytes:
+        if not self.has(role, variant):
+            raise VariantError(
+                f"expected {role}.{variant}, found {self._metadata.role}.{self._metadata.variant} in {self._path}: "
+                "name the bundle, or the file of that role"
+            )
+        return self._data
+
+
+def open_source(codec: str | Path | Bundle) -> Source:
+    """The models of a bundle (open, by path, by the name of a ready codec) or of one ONNX file.
+
+    Raises:
+        BundleError: see `open_bundle`.
+    """
+    if isinstance(codec, Bundle):
+        return _BundleSource(codec)
+    path = find_codec(codec)
+    if path.is_file() and path.suffix == ".onnx":
+        return _FileSource(path)
+    return _BundleSource(open_bundle(path))
+
+
+class Sessions:
+    """The sessions of one encoder or decoder, each made when it is first needed.
+
+    Args:
+        source: where models come from.
+        variant: of the transforms.
+        providers: for the transforms and assemblies, as `resolve_providers` takes them.
+        profile: session options.
+    """
+
+    def __init__(self, source: Source, variant: str, providers: Sequence[str] | None, profile: Profile) -> None:
+        self._source, self._variant, self._profile = source, variant, profile
+        self._providers = resolve_providers(providers)
+        self._made: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether a provider other than the CPU comes first."""
+        return self._providers[0] != CPU.full_name
+
+    def holds(self, *roles: str) -> bool:
+        """Whether the source has all of these roles."""
+        return all(self._source.has(role, self._variant_of(role)) for role in roles)
+
+    def __getitem__(self, role: str) -> Session:
+        found = self._made.get(role)
+        return found if found is not None else self._make(role)
+
+    def _make(self, role: str) -> Session:
+        variant = self._variant_of(role)
+        with self._lock:
+            if role not in self._made:
+                providers = (CPU.full_name,) if role in CODER else self._providers
+                model = self._source.read(role, variant)
+                self._made[role] = Session(model, f"{role}.{variant}", providers, self._profile)
+            return self._made[role]
+
+    def _variant_of(self, role: str) -> str:
+        return EXACT if role in CODER else self._variant
