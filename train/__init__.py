@@ -1,22 +1,21 @@
 """Training of autoencoders that become codecs: data, networks, objectives, the loop, and the run folder it leaves.
 
-    split = load_split("mnist/")
+    split = load_split(DataRequest("mnist/"))
     train(dense_recipe("codec"), split, Path("run"))
     run = load_run("run")          # encoder, decoder, contract, steps: what export takes
 
 The same from the command line: `latentwire train dense --data mnist/ --out run`.
 """
 
-from latentwire.train.data import Dataset, Split, from_array, load_data, load_split, split
+from latentwire.train.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
 from latentwire.train.dense import DenseSettings
-from latentwire.train.errors import DataError, DataFileError, DivergedError, RunError, SettingsError, TrainingError
+from latentwire.train.errors import DivergedError, RunError, SettingsError, TrainingError
 from latentwire.train.recipe import PRESETS, Recipe, dense_recipe
 from latentwire.train.run import TrainedRun, load_run, resume, train
 
 __all__ = [
     "PRESETS",
-    "DataError",
-    "DataFileError",
+    "DataRequest",
     "Dataset",
     "DenseSettings",
     "DivergedError",

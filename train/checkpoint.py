@@ -1,9 +1,10 @@
 """Checkpoints: one safetensors file with everything that training needs to go on as if it had never stopped.
 
-Tensors are named by what they belong to: `network.*`, `objective.*`, `average.*` (the moving average of the parameters of both),
-`optimizer.PLAYER.INDEX.KEY` and `random` (the generator's state, uint8). The position in the run is JSON in the file's
-metadata, under the one key `latentwire`: one key, because safetensors does not keep the order of several and equal runs must
-give equal bytes. The file is written to a temporary name and renamed, so that a kill leaves the old one or the new one.
+Tensors are named by what they belong to: `network.*`, `objective.*`, `average.*` (the moving average of the parameters
+of both), `optimizer.PLAYER.INDEX.KEY` and `random` (the generator's state, uint8). The position in the run is JSON in
+the file's metadata, under the one key `latentwire`: one key, because safetensors does not keep the order of several and
+equal runs must give equal bytes. The file is written to a temporary name and renamed, so that a kill leaves the old one
+or the new one.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Items to train on, in their own dtype, and how they become the network's input.
 
-An item keeps the dtype it came in, because that is what the device will have in hand: dtype, width and range become the input
-contract of the codec. Items of more than one dimension (images) are flattened to vectors.
+An item keeps the dtype it came in, because that is what the device will have in hand: dtype, width and range become the
+input contract of the codec. Items of more than one dimension (images) are flattened to vectors.
 """
 
 import hashlib
@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from latentwire.runtime.contract import ItemContract
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentwire.train.errors import DataError, DataFileError
+from latentwire.runtime.contract import DTYPES, ItemContract, dtype_range
+from latentwire.runtime.errors import InputError, InputFileError, InputRangeError, InputShapeError, InputTypeError
 from latentwire.train.readers import Array, read_idx, read_images, read_npy, read_npz
 
-# Whole ranges of the integer types: a codec must accept every value that its dtype can hold, not only those seen in training.
-INTEGER_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "int16": (-32768.0, 32767.0)}
 READ_AS_FLOAT32 = ("float16", "float32", "float64")
 MNIST_NAMES = ("{part}-{kind}-idx{dimensions}-ubyte", "{part}-{kind}.idx{dimensions}-ubyte")
 
@@ -62,19 +60,41 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class DataRequest:
+    """Where the items come from, as a user asks for it and a run records it.
+
+    Attributes:
+        path: of the training items, see `load_data`.
+        validation: path of held-out items, or the fraction to hold back (0 for none). None takes MNIST's test images
+            where `path` is a folder that has them, as the seed programs do, and a tenth of the items elsewhere.
+        range: (low, high) of the values; None for that of the dtype or, with floats, of the items.
+        limit: number of items to use, the first ones; None for all.
+        seed: of the choice of the items that are held back.
+    """
+
+    path: str
+    validation: str | None = None
+    range: tuple[float, float] | None = None
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Split:
-    """What to train on, and what to measure on (nothing is chosen by it)."""
+    """What to train on, what to measure on (nothing is chosen by it), and the request that both came from."""
 
     train: Dataset
     validation: Dataset | None
+    request: DataRequest | None = None
 
 
 def load_data(path: str | Path, value_range: tuple[float, float] | None = None, limit: int | None = None) -> Dataset:
     """Items from a file or folder: IDX (plain or .gz), .npy, .npz, images of one size, or a folder with MNIST's files.
 
-    A folder that holds MNIST's files gives the training images. Labels come with MNIST's names and with an .npz's `labels`.
-    The range is that of the dtype for integers and that of the items for floats, unless `value_range` says (low, high).
-    `limit` keeps the first items only. Raises DataFileError for a bad file and DataError for items that cannot be used.
+    A folder that holds MNIST's files gives the training images. Labels come with MNIST's names and with an .npz's
+    `labels`. The range is that of the dtype for integers and that of the items for floats, unless `value_range` says
+    (low, high). `limit` keeps the first items only. Raises InputFileError for a bad file and other InputErrors for
+    items that cannot be used.
     """
     source = _chosen_file(Path(path))
     items, labels = _read(source)
@@ -85,16 +105,20 @@ def load_data(path: str | Path, value_range: tuple[float, float] | None = None, 
 def from_array(items: Array, value_range: tuple[float, float] | None = None, labels: Array | None = None) -> Dataset:
     """Items [N, ...] as a dataset of vectors; float16 and float64 become float32.
 
-    Raises DataError for an empty array, another dtype, values that are not finite or not in the range, or labels that do not fit.
+    Raises InputError for an empty array, another dtype, values that are not finite or not in the range, labels that
+    do not fit.
     """
     if items.ndim < 2 or items.size == 0:
-        raise DataError(f"expected items [N, ...] with at least one element each, found shape {items.shape}")
+        raise InputShapeError(f"expected items [N, ...] with at least one element each, found shape {items.shape}")
     if labels is not None and labels.shape != items.shape[:1]:
-        raise DataError(f"expected one label for each of {len(items)} items, found labels of shape {labels.shape}")
+        raise InputShapeError(
+            f"expected one label for each of {len(items)} items, found labels of shape {labels.shape}"
+        )
     dtype = "float32" if items.dtype.name in READ_AS_FLOAT32 else items.dtype.name
-    if dtype != "float32" and dtype not in INTEGER_RANGES:
-        raise DataError(f"expected items of uint8, uint16, int16 or float32, found {items.dtype}: convert them first")
-    vectors = items.reshape(len(items), -1).astype(dtype, copy=False)
+    if dtype not in DTYPES:
+        raise InputTypeError(f"expected items of {', '.join(DTYPES)}, found {items.dtype}: convert them first")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        vectors = items.reshape(len(items), -1).astype(dtype, copy=False)
     contract = ItemContract(dtype, ("items", vectors.shape[1]), _range_of(vectors, value_range))
     return Dataset(vectors, items.shape[1:], contract, labels)
 
@@ -102,60 +126,69 @@ def from_array(items: Array, value_range: tuple[float, float] | None = None, lab
 def split(dataset: Dataset, fraction: float, seed: int) -> Split:
     """Holds back a random fraction of the items for validation; 0 for none.
 
-    Raises DataError where nothing would be left on one side.
+    Raises InputError where nothing would be left on one side.
     """
-    held_back = round(len(dataset) * fraction)
     if fraction == 0:
         return Split(dataset, None)
+    held_back = round(len(dataset) * fraction) if 0 < fraction < 1 else 0
     if not 0 < held_back < len(dataset):
-        raise DataError(f"a validation part of {fraction} of {len(dataset)} items leaves no items on one side")
+        raise InputError(f"a validation part of {fraction} of {len(dataset)} items leaves no items on one side")
     order = np.random.default_rng(seed).permutation(len(dataset))
     return Split(dataset.subset(np.sort(order[held_back:])), dataset.subset(np.sort(order[:held_back])))
 
 
-def load_split(
-    path: str | Path,
-    validation: str | float | None = None,
-    value_range: tuple[float, float] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-) -> Split:
-    """Training and validation items.
-
-    `validation` is a path, or the fraction of the items to hold back. None takes MNIST's test images where `path` is a folder that
-    has them, as the seed programs do, and a tenth of the items elsewhere.
-    """
-    train = load_data(path, value_range, limit)
-    if validation is None:
-        test = _mnist_file(Path(path), "t10k", "images") if Path(path).is_dir() else None
-        validation = 0.1 if test is None else str(test)
-    if isinstance(validation, float):
-        return split(train, validation, seed)
+def load_split(request: DataRequest) -> Split:
+    """Training and validation items of a request; raises InputError for what cannot be used."""
+    train = load_data(request.path, request.range, request.limit)
+    validation = request.validation or _usual_validation(Path(request.path))
+    if (fraction := _fraction(validation)) is not None:
+        return replace(split(train, fraction, request.seed), request=request)
     held_out = load_data(validation, train.contract.range)
     if held_out.contract != train.contract:
-        raise DataError(f"validation items must be like the training items, {train.contract}, found {held_out.contract}")
-    return Split(train, held_out)
+        raise InputError(
+            f"validation items must be like the training items, {train.contract}, found {held_out.contract}"
+        )
+    return Split(train, held_out, request)
+
+
+def _usual_validation(path: Path) -> str:
+    test = _mnist_file(path, "t10k", "images") if path.is_dir() else None
+    return "0.1" if test is None else str(test)
+
+
+def _fraction(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _range_of(vectors: Array, given: tuple[float, float] | None) -> tuple[float, float]:
     """The range of the contract, with every value inside it."""
     if vectors.dtype.kind == "f" and not np.isfinite(vectors).all():
         item, element = np.argwhere(~np.isfinite(vectors))[0]
-        raise DataError(f"expected finite numbers, found {vectors[item, element]} at item {item}, element {element}")
+        raise InputRangeError(
+            f"expected finite numbers, found {vectors[item, element]} at item {item}, element {element}"
+        )
     if given is None and vectors.dtype.kind != "f":
-        return INTEGER_RANGES[vectors.dtype.name]
+        return dtype_range(vectors.dtype.name)
     measured = float(vectors.min()), float(vectors.max())
     low, high = given or measured
-    if not low < high:
-        raise DataError(f"expected a range with low < high, found {low}, {high}: say --range LOW,HIGH")
+    least, most = dtype_range(vectors.dtype.name)
+    if not least <= low < high <= most:
+        raise InputRangeError(
+            f"expected a range with LOW below HIGH, both in {vectors.dtype}, found {low}, {high}: say --range LOW,HIGH"
+        )
     if measured[0] < low or measured[1] > high:
-        raise DataError(f"expected values in {low}..{high}, found {measured[0]}..{measured[1]}: say --range LOW,HIGH")
+        raise InputRangeError(
+            f"expected values in {low}..{high}, found {measured[0]}..{measured[1]}: say --range LOW,HIGH"
+        )
     return low, high
 
 
 def _chosen_file(path: Path) -> Path:
     if not path.exists():
-        raise DataFileError(f"{path}: expected a file or a folder of items, found nothing")
+        raise InputFileError(f"{path}: expected a file or a folder of items, found nothing")
     return (_mnist_file(path, "train", "images") or path) if path.is_dir() else path
 
 

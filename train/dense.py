@@ -1,20 +1,22 @@
 """Networks of the family `dense`: vectors [N, D] in [0, 1] -> latents [N, C] -> vectors [N, D].
 
-Two kinds. `plain` is the textbook autoencoder, of which the presets `keras` and `torch` are the project's two seed programs:
+Two kinds. `plain` is the textbook autoencoder, of which the presets `keras` and `torch` are the project's two seed
+programs:
 
     keras   D-256-128-64-32, ReLU after every encoder layer (the code too), 32-64-128-256-D, sigmoid
     torch   D-256-32, linear code, 32-256-D, sigmoid
 
-`residual` starts as the best linear codec there is, the data's principal components, and learns what is nonlinear on top:
+`residual` starts as the best linear codec there is, the data's principal components, and learns what is nonlinear on
+top:
 
     latents = klt(x) + net(x)            klt from the components about the mean, net's last layer zero
     output  = klt'(latents) + net'(latents / scale)        klt' the transpose, net's last layer zero
 
 It has no sigmoid: a sigmoid would spoil the linear start, and the exported graph clips to the range anyway.
 
-Inputs are in [0, 1] for all of them. The seed's PyTorch program scales its input to [-1, 1] (`Normalize((0.5,), (0.5,))`)
-although its decoder ends in a sigmoid, which cannot go below 0: the background, -1, is out of reach, and the measured test
-MSE on MNIST is 0.93. With inputs in [0, 1] the same network and settings reach 0.0064.
+Inputs are in [0, 1] for all of them. The seed's PyTorch program scales its input to [-1, 1] (`Normalize((0.5,),
+(0.5,))`) although its decoder ends in a sigmoid, which cannot go below 0: the background, -1, is out of reach, and the
+measured test MSE on MNIST is 0.93. With inputs in [0, 1] the same network and settings reach 0.0064.
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from latentwire.train.errors import SettingsError
-from latentwire.train.network import Analysis, Autoencoder, Initialisation, initialise, zero
+from latentwire.train.network import Analysis, Autoencoder, Initialisation, initialise, linear, zero
 from latentwire.train.settings import require_at_least, require_choice, require_widths
 
 Kind = Literal["plain", "residual"]
@@ -68,7 +70,9 @@ class DenseSettings:
         require_choice(OutputActivation, output_activation=self.output_activation)
         require_choice(Initialisation, initialisation=self.initialisation)
         if self.network == "residual" and (self.code_activation, self.output_activation) != ("linear", "linear"):
-            raise SettingsError("a residual network has a linear code and a linear output; choose --network plain for others")
+            raise SettingsError(
+                "a residual network has a linear code and a linear output; choose --network plain for others"
+            )
 
 
 KERAS = DenseSettings("plain", (256, 128, 64), 32, (64, 128, 256), "relu", "relu", "sigmoid", "glorot")
@@ -122,7 +126,7 @@ class _PlainEncoder(Analysis):
     def __init__(self, settings: DenseSettings, width: int) -> None:
         super().__init__()
         self.body = _hidden_layers(width, settings.hidden, settings.activation)
-        self.head = _linear((width, *settings.hidden)[-1], settings.latent)
+        self.head = linear((width, *settings.hidden)[-1], settings.latent)
         self.rectify = settings.code_activation == "relu"
 
     def features(self, x: Tensor) -> Tensor:
@@ -134,14 +138,14 @@ class _PlainEncoder(Analysis):
         return torch.relu(code) if self.rectify else code
 
     def second_head(self) -> nn.Module:
-        return _linear(self.head.in_features, self.head.out_features)
+        return linear(self.head.in_features, self.head.out_features)
 
 
 class _PlainDecoder(nn.Module):
     def __init__(self, settings: DenseSettings, width: int) -> None:
         super().__init__()
         self.body = _hidden_layers(settings.latent, settings.decoder_hidden, settings.activation)
-        self.head = _linear((settings.latent, *settings.decoder_hidden)[-1], width)
+        self.head = linear((settings.latent, *settings.decoder_hidden)[-1], width)
         self.squash = settings.output_activation == "sigmoid"
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -152,9 +156,9 @@ class _PlainDecoder(nn.Module):
 class _ResidualEncoder(Analysis):
     def __init__(self, settings: DenseSettings, width: int) -> None:
         super().__init__()
-        self.klt = _linear(width, settings.latent)
+        self.klt = linear(width, settings.latent)
         self.body = _hidden_layers(width, settings.hidden, settings.activation)
-        self.head = _linear((width, *settings.hidden)[-1], settings.latent)
+        self.head = linear((width, *settings.hidden)[-1], settings.latent)
 
     def start_from(self, mean: Tensor, basis: Tensor) -> None:
         _fill(self.klt, basis, -basis @ mean)
@@ -169,7 +173,7 @@ class _ResidualEncoder(Analysis):
         return code
 
     def second_head(self) -> nn.Module:
-        return _linear(self.head.in_features, self.head.out_features)
+        return linear(self.head.in_features, self.head.out_features)
 
 
 class _ResidualDecoder(nn.Module):
@@ -177,9 +181,9 @@ class _ResidualDecoder(nn.Module):
 
     def __init__(self, settings: DenseSettings, width: int) -> None:
         super().__init__()
-        self.klt = _linear(settings.latent, width)
+        self.klt = linear(settings.latent, width)
         self.body = _hidden_layers(settings.latent, settings.decoder_hidden, settings.activation)
-        self.head = _linear((settings.latent, *settings.decoder_hidden)[-1], width)
+        self.head = linear((settings.latent, *settings.decoder_hidden)[-1], width)
         self.register_buffer("scale", torch.ones(()))
 
     def start_from(self, mean: Tensor, basis: Tensor, deviation: Tensor) -> None:
@@ -193,10 +197,6 @@ class _ResidualDecoder(nn.Module):
         return output
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    return nn.utils.skip_init(nn.Linear, inputs, outputs)
-
-
 @torch.no_grad()
 def _fill(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     layer.weight.copy_(weight)
@@ -206,10 +206,16 @@ def _fill(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
 def _hidden_layers(inputs: int, widths: tuple[int, ...], activation: Activation) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise((inputs, *widths)):
-        layers += [_linear(before, after), _activation(activation)]
+        layers += [linear(before, after), _activation(activation)]
     return nn.Sequential(*layers)
 
 
 def _activation(name: Activation) -> nn.Module:
-    modules = {"relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+    modules: dict[Activation, type[nn.Module]] = {
+        "relu": nn.ReLU,
+        "leaky-relu": nn.LeakyReLU,
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+        "tanh": nn.Tanh,
+    }
     return modules[name]()

@@ -1,9 +1,9 @@
 """The training loop: any family's network, any objective, resumable at any step.
 
-Reproducible by construction: one generator, seeded by the run's seed, feeds weights and noise and is saved with every checkpoint;
-the order of an epoch's items depends on nothing but seed and epoch. A run that is killed and resumed ends with the same bytes
-as one that was not, and two runs of one seed (and one number of threads, on one machine) end with the same bytes.
-The one exception is a run with a time box, whose schedule follows the clock.
+Reproducible by construction: one generator, seeded by the run's seed, feeds weights and noise and is saved with every
+checkpoint; the order of an epoch's items depends on nothing but seed and epoch. A run that is killed and resumed ends
+with the same bytes as one that was not, and two runs of one seed (and one number of threads, on one machine) end with
+the same bytes. The one exception is a run with a time box, whose schedule follows the clock.
 """
 
 import json
@@ -103,7 +103,11 @@ class Loop:
 
     def checkpoint(self) -> Checkpoint:
         """Everything that the rest of the run depends on."""
-        tensors = {f"{part}.{name}": value for part, module in self.parts.items() for name, value in module.state_dict().items()}
+        tensors = {
+            f"{part}.{name}": value
+            for part, module in self.parts.items()
+            for name, value in module.state_dict().items()
+        }
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for player, optimizer in self.players:
             for index, values in optimizer.state_dict()["state"].items():
@@ -168,8 +172,8 @@ class Loop:
             loss, scores = player.loss(batch, self.generator)
             if not torch.isfinite(loss):
                 raise DivergedError(
-                    f"the loss of the {player.name} is {loss.item()} at step {self.position.step}: lower --learning-rate, "
-                    "set --clip, and look at the data's range"
+                    f"the loss of the {player.name} is {loss.item()} at step {self.position.step}: lower "
+                    "--learning-rate, set --clip, and look at the data's range"
                 )
             loss.backward()  # type: ignore[no-untyped-call]
             if self.settings.clip:
@@ -282,7 +286,9 @@ def _floats(scores: Scores) -> dict[str, float]:
 
 def _bar(total: int, done: int) -> "tqdm[Any]":
     """A progress bar on stderr, only where that is a terminal."""
-    return tqdm(total=total, initial=done, desc="training", unit="step", file=sys.stderr, disable=None, dynamic_ncols=True)
+    return tqdm(
+        total=total, initial=done, desc="training", unit="step", file=sys.stderr, disable=None, dynamic_ncols=True
+    )
 
 
 def _show(bar: "tqdm[Any]", scores: dict[str, float]) -> None:

@@ -1,6 +1,7 @@
 """What every family's networks have in common, so that objectives and loop treat all of them alike.
 
-Shapes: input float32 [N, ...] in [0, 1]; latents float32 [N, C, ...], channels second; reconstruction shaped like the input.
+Shapes: input float32 [N, ...] in [0, 1]; latents float32 [N, C, ...], channels second; reconstruction shaped like the
+input.
 """
 
 import math
@@ -40,7 +41,7 @@ class Autoencoder(nn.Module, ABC):
     """An encoder and a decoder that are trained together and exported apart."""
 
     def __init__(self, encoder: Analysis, decoder: nn.Module, bases: tuple[nn.Module, ...] = ()) -> None:
-        """Joins two networks; `bases` are their layers that start from the principal components (a lower learning rate)."""
+        """Joins two networks; `bases` are their layers that start from the principal components."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -74,11 +75,17 @@ class Autoencoder(nn.Module, ABC):
         return output
 
 
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer whose weights are not set yet: `initialise` draws them from the run's generator."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    return layer
+
+
 def initialise(module: nn.Module, how: Initialisation, generator: Generator) -> None:
     """Draws the weights of every linear layer in `module` from `generator`.
 
-    `glorot`: weights uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010, equation 16; Keras's default),
-    biases zero. `torch`: weights and biases uniform within 1 / sqrt(inputs) (nn.Linear's default).
+    `glorot`: weights uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010, equation 16; Keras's
+    default), biases zero. `torch`: weights and biases uniform within 1 / sqrt(inputs) (nn.Linear's default).
     Layers are drawn here, and not by their constructors, because those use torch's global generator.
     """
     for layer in module.modules():

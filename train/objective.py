@@ -1,8 +1,8 @@
 """The interface of all training objectives.
 
-An objective turns a batch into losses for one or more players, each with its own optimizer: one player for most, two for the
-adversarial autoencoder. It knows nothing of the family: latents are [N, C, ...], and squared errors are summed over an item,
-as in the project's seed document, L = sum (x_i - x^_i)^2, and reported as the mean per element.
+An objective turns a batch into losses for one or more players, each with its own optimizer: one player for most, two
+for the adversarial autoencoder. It knows nothing of the family: latents are [N, C, ...], and squared errors are summed
+over an item, as in the project's seed document, L = sum (x_i - x^_i)^2, and reported as the mean per element.
 """
 
 from abc import ABC, abstractmethod
@@ -53,7 +53,7 @@ class Objective(nn.Module, ABC):
     prior: ClassVar[Literal["normal"] | None] = None
 
     def __init__(self, network: Autoencoder) -> None:
-        """Takes the autoencoder that it will train; the network stays the caller's and is not a part of the objective."""
+        """Takes the autoencoder that it will train, which stays the caller's and out of the objective's state."""
         super().__init__()
         self._network = (network,)  # a tuple keeps it out of this module's own parameters
 

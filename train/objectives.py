@@ -1,18 +1,26 @@
 """Four of the five objectives, and the one place that knows all of them; `rate` has a file of its own.
 
-Every objective leaves behind an encoder and a decoder; `rate` also leaves the quantization steps of each quality. The prior that
-generated codes can be drawn from is `normal` for `variational` and `adversarial`, absent for the others.
+Every objective leaves behind an encoder and a decoder; `rate` also leaves the quantization steps of each quality. The
+prior that generated codes can be drawn from is `normal` for `variational` and `adversarial`, absent for the others.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from latentwire.train.network import Autoencoder, initialise
-from latentwire.train.objective import Objective, ObjectiveName, ParameterGroup, Player, Scores, per_element, squared_error
+from latentwire.train.network import Autoencoder, initialise, linear
+from latentwire.train.objective import (
+    Objective,
+    ObjectiveName,
+    ParameterGroup,
+    Player,
+    Scores,
+    per_element,
+    squared_error,
+)
 from latentwire.train.rate import Rate, RateSettings
 from latentwire.train.settings import require_above_zero, require_at_least, require_choice, require_widths
 
@@ -100,10 +108,10 @@ class VariationalSettings:
 class Variational(Objective):
     """A beta-VAE with the prior N(0, I) and a Gaussian output whose one variance is fitted to each batch.
 
-    Loss per item: d / 2 * ln(mean squared error) + beta * KL. The first term is the Gaussian likelihood at its best variance,
-    up to a constant (Rybkin et al. 2021, "Simple and effective VAE training with calibrated decoders"): no weight between
-    the two terms needs to be tuned to the data's dimension or range. The encoder's output is the code's mean; its spread is
-    a second head that is used only in training.
+    Loss per item: d / 2 * ln(mean squared error) + beta * KL. The first term is the Gaussian likelihood at its best
+    variance, up to a constant (Rybkin et al. 2021, "Simple and effective VAE training with calibrated decoders"): no
+    weight between the two terms needs to be tuned to the data's dimension or range. The encoder's output is the code's
+    mean; its spread is a second head that is used only in training.
     """
 
     name = "variational"
@@ -151,24 +159,30 @@ class AdversarialSettings:
 
     Attributes:
         critic_hidden: widths of the discriminator's hidden layers.
-        pull: weight of the loss that pulls codes towards the prior, against the squared error relative to the batch's variance.
+        pull: weight of the loss that pulls codes towards the prior, against the squared error relative to the batch's
+            variance.
+        penalty: weight of the discriminator's squared slope at draws of the prior (Mescheder et al. 2018, "R1").
+            Without it the discriminator becomes so steep that the encoder gives up and maps all items to one code.
     """
 
     name: ClassVar[ObjectiveName] = "adversarial"
     critic_hidden: tuple[int, ...] = (256, 256)
     pull: float = 0.1
+    penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses widths below one and a weight of zero."""
+        """Refuses widths below one, a pull of zero and a negative penalty."""
         require_widths(critic_hidden=self.critic_hidden)
         require_above_zero(pull=self.pull)
+        require_at_least(0, penalty=self.penalty)
 
 
 class Adversarial(Objective):
     """An adversarial autoencoder (Makhzani et al. 2015): a discriminator tells codes from draws of N(0, I).
 
-    Two moves a step: the discriminator learns to tell them apart, then encoder and decoder reconstruct while the encoder learns
-    to be taken for the prior. Both of the autoencoder's losses are one move, so that Adam weighs them against each other.
+    Two moves a step: the discriminator learns to tell them apart, then encoder and decoder reconstruct while the
+    encoder learns to be taken for the prior. Both of the autoencoder's losses are one move, so that Adam weighs them
+    against each other.
     """
 
     name = "adversarial"
@@ -201,17 +215,22 @@ class Adversarial(Objective):
     def _critic_loss(self, batch: Tensor, generator: Generator) -> tuple[Tensor, Scores]:
         with torch.no_grad():
             codes = code_vectors(self.network.encode(batch))
-        real = self.critic(torch.randn(codes.shape, generator=generator))
+        drawn = torch.randn(codes.shape, generator=generator).requires_grad_()
+        real = self.critic(drawn)
         # softplus(-s) and softplus(s) are the cross-entropies of the logit s for "prior" and "encoder".
-        loss = (F.softplus(-real) + F.softplus(self.critic(codes))).mean() / 2
-        return loss, {"critic": loss.detach()}
+        loss = (F.softplus(-real) + F.softplus(self.critic(codes))).mean()
+        (slope,) = torch.autograd.grad(real.sum(), drawn, create_graph=True)
+        return loss + self.settings.penalty / 2 * slope.square().sum(1).mean(), {"critic": loss.detach()}
 
     def _autoencoder_loss(self, batch: Tensor, generator: Generator) -> tuple[Tensor, Scores]:
         codes = self.network.encode(batch)
         error = squared_error(self.network.decode(codes), batch).mean()
         variance = squared_error(batch, batch.mean(0, keepdim=True)).mean().clamp_min(1e-8)
         fooling = F.softplus(-self.critic(code_vectors(codes))).mean()
-        return error / variance + self.settings.pull * fooling, {"mse": per_element(error, batch), "fooling": fooling.detach()}
+        return error / variance + self.settings.pull * fooling, {
+            "mse": per_element(error, batch),
+            "fooling": fooling.detach(),
+        }
 
 
 def normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -228,9 +247,9 @@ def _critic(channels: int, hidden: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     width = channels
     for units in hidden:
-        layers += [nn.utils.skip_init(nn.Linear, width, units), nn.LeakyReLU(0.2)]
+        layers += [linear(width, units), nn.LeakyReLU(0.2)]
         width = units
-    return nn.Sequential(*layers, nn.utils.skip_init(nn.Linear, width, 1))
+    return nn.Sequential(*layers, linear(width, 1))
 
 
 ObjectiveSettings = SquaredErrorSettings | RateSettings | DenoisingSettings | VariationalSettings | AdversarialSettings

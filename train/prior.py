@@ -1,9 +1,9 @@
 """The learned probability model of the rate objective, and the learned step sizes.
 
-`FactorizedPrior` is one distribution per channel over the latent itself, before quantization. The analysis transform does not
-depend on the quality, so one density serves all step sizes: a coarser step only asks for the mass of wider bins. (Balle et al.
-2018, "Variational image compression with a scale hyperprior", appendix 6.1, has the idea of a factorized prior of free
-shape; here a mixture of logistics stands for their cumulative network.)
+`FactorizedPrior` is one distribution per channel over the latent itself, before quantization. The analysis transform
+does not depend on the quality, so one density serves all step sizes: a coarser step only asks for the mass of wider
+bins. (Balle et al. 2018, "Variational image compression with a scale hyperprior", appendix 6.1, has the idea of a
+factorized prior of free shape; here a mixture of logistics stands for their cumulative network.)
 
 `StepSizes` holds what the quality knob turns: for each channel a curve of log step over quality, linear between knots.
 """
@@ -96,8 +96,9 @@ def per_channel(values: Tensor, like: Tensor) -> Tensor:
 def round_straight_through(latents: Tensor, steps: Tensor) -> Tensor:
     """Latents [N, C, ...] rounded to multiples of their steps [N, C], with gradients as if they were not.
 
-    The latent's gradient passes unchanged; the step's is the rounding error in steps, whose expected effect on the squared
-    error, 2 * step / 12, is the derivative of the true step^2 / 12 (Esser et al. 2020, "Learned step size quantization").
+    The latent's gradient passes unchanged; the step's is the rounding error in steps, whose expected effect on the
+    squared error, 2 * step / 12, is the derivative of the true step^2 / 12 (Esser et al. 2020, "Learned step size
+    quantization").
     """
     width = per_channel(steps, latents)
     ratio = latents / width

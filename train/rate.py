@@ -1,8 +1,8 @@
 """The rate objective: bits + tradeoff * squared error, for every quality in one model.
 
-Each item of a batch gets its own quality, drawn uniformly. Its step sizes come from the quality, its bits from the prior with
-uniform noise in place of rounding (Balle et al. 2017), and its reconstruction from truly rounded latents with straight-through
-gradients. The tradeoff (lambda) runs log-linearly from the lowest quality to the highest.
+Each item of a batch gets its own quality, drawn uniformly. Its step sizes come from the quality, its bits from the
+prior with uniform noise in place of rounding (Balle et al. 2017), and its reconstruction from truly rounded latents
+with straight-through gradients. The tradeoff (lambda) runs log-linearly from the lowest quality to the highest.
 """
 
 import math
@@ -12,9 +12,17 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from latentwire.train.network import Autoencoder
-from latentwire.train.objective import Objective, ObjectiveName, ParameterGroup, Player, Scores, per_element, squared_error
 from latentwire.train.errors import SettingsError
+from latentwire.train.network import Autoencoder
+from latentwire.train.objective import (
+    Objective,
+    ObjectiveName,
+    ParameterGroup,
+    Player,
+    Scores,
+    per_element,
+    squared_error,
+)
 from latentwire.train.prior import FactorizedPrior, StepSizes, per_channel, round_straight_through, steps_for_tradeoff
 from latentwire.train.settings import require_above_zero, require_at_least, require_fraction
 
@@ -27,13 +35,13 @@ class RateSettings:
     """Range and shape of the rate objective.
 
     Attributes:
-        tradeoff: lambda at quality 0 and at quality 255, bits per squared error of items in [0, 1]; None to derive it from the
-            data: the range over which principal components alone would lose `loses` of the variance.
+        tradeoff: lambda at quality 0 and at quality 255, bits per squared error of items in [0, 1]; None to derive it
+            from the data: the range over which principal components alone would lose `loses` of the variance.
         loses: fraction of the variance lost at quality 0 and at quality 255, where `tradeoff` is None.
         knots: points of the curve of step sizes over quality.
         components: logistics in the prior of one channel.
-        balance: an item's loss is weighted by (lambda / middle lambda)^-balance, so that the highest rates do not drown the
-            others; 0 for no weighting.
+        balance: an item's loss is weighted by (lambda / middle lambda)^-balance, so that the highest rates do not drown
+            the others; 0 for no weighting.
     """
 
     name: ClassVar[ObjectiveName] = "rate"
@@ -75,7 +83,7 @@ class Rate(Objective):
 
     @torch.no_grad()
     def start(self, sample: Tensor, generator: Generator) -> None:
-        """Shapes the prior to the sample's latents, and the steps to the tradeoff (which may come from the sample too)."""
+        """Shapes the prior to the sample's latents, and the steps to the tradeoff."""
         self.prior_model.start_from(self.network.encode(sample))
         tradeoff = self.settings.tradeoff or tradeoff_range(sample, self.settings.loses)
         self.log_tradeoff.copy_(torch.tensor(tradeoff).log())

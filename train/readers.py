@@ -1,7 +1,7 @@
 """Files of items as arrays: IDX (plain or .gz), .npy, .npz, a folder of images of one size.
 
-A file that is not what it should be is refused with its name, the offset of the first wrong byte, what was expected there and
-what was found. Nothing is read that the header does not announce: a gzip file cannot grow beyond it.
+A file that is not what it should be is refused with its name, the offset of the first wrong byte, what was expected
+there and what was found. Nothing is read that the header does not announce: a gzip file cannot grow beyond it.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentwire.train.errors import DataFileError
+from latentwire.runtime.errors import InputFileError
 
 Array = NDArray[Any]
 
@@ -25,25 +25,30 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".pp
 IMAGE_MODES = {"L": np.uint8, "RGB": np.uint8, "I;16": np.uint16}
 
 
+def bad_file(path: Path, offset: int, expected: str, found: str) -> InputFileError:
+    """The error of a file whose first wrong byte is at `offset`."""
+    return InputFileError(f"{path}, offset {offset}: expected {expected}, found {found}")
+
+
 def read_idx(path: Path) -> Array:
     """The array in an IDX file, in native byte order; `.gz` is unpacked on the way."""
-    opened: IO[bytes] = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
     try:
-        with opened as file:
-            return _read_idx(file, path)
+        with path.open("rb") as file:
+            packed = path.suffix == ".gz"
+            return _read_idx(gzip.GzipFile(fileobj=file) if packed else file, path)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataFileError.at(path, 0, "a complete gzip file", str(error)) from error
+        raise bad_file(path, 0, "a complete gzip file", str(error)) from error
 
 
-def _read_idx(file: IO[bytes], path: Path) -> Array:
+def _read_idx(file: IO[bytes] | gzip.GzipFile, path: Path) -> Array:
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in IDX_TYPES or not 1 <= head[3] <= 4:
         expected = "an IDX header (00 00, a type from 08 09 0b 0c 0d 0e, 1 to 4 dimensions)"
-        raise DataFileError.at(path, 0, expected, head.hex(" ") or "the end of the file")
+        raise bad_file(path, 0, expected, head.hex(" ") or "the end of the file")
     dtype, dimensions = np.dtype(IDX_TYPES[head[2]]), head[3]
     sizes = file.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise DataFileError.at(path, 4 + len(sizes), f"{dimensions} dimensions of 4 bytes each", "the end of the file")
+        raise bad_file(path, 4 + len(sizes), f"{dimensions} dimensions of 4 bytes each", "the end of the file")
     shape = struct.unpack(f">{dimensions}I", sizes)
     return _read_values(file, path, dtype, shape, offset=4 + 4 * dimensions)
 
@@ -60,27 +65,27 @@ def _read_npy(file: IO[bytes], path: Path) -> Array:
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file)
     except ValueError as error:
-        raise DataFileError.at(path, 0, "the header of a NumPy array", str(error)) from error
+        raise bad_file(path, 0, "the header of a NumPy array", str(error)) from error
     if dtype.hasobject:
-        raise DataFileError.at(path, 0, "an array of numbers", f"dtype {dtype}, which would have to be unpickled")
+        raise bad_file(path, 0, "an array of numbers", f"dtype {dtype}, which would have to be unpickled")
     values = _read_values(file, path, dtype, shape[::-1] if fortran_order else shape, offset=file.tell())
     return values.T if fortran_order else values
 
 
 def read_npz(path: Path) -> tuple[Array, Array | None]:
-    """The arrays `items` and `labels` in an .npz file; one array of any other name beside `labels` stands for `items`."""
+    """The arrays `items` and `labels` in an .npz file; a lone array of another name stands for `items`."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             others = [name for name in names if name != "labels"]
             if "items" not in names and len(others) != 1:
                 found = ", ".join(names) or "no array"
-                raise DataFileError.at(path, 0, "an array `items`, or one array beside `labels`", found)
+                raise bad_file(path, 0, "an array `items`, or one array beside `labels`", found)
             chosen = "items" if "items" in names else others[0]
             items = _read_member(archive, chosen, path)
             return items, _read_member(archive, "labels", path) if "labels" in names else None
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataFileError.at(path, 0, "a complete .npz archive", str(error)) from error
+        raise bad_file(path, 0, "a complete .npz archive", str(error)) from error
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Array:
@@ -88,18 +93,20 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Array:
         return _read_npy(file, path / f"{name}.npy")
 
 
-def _read_values(file: IO[bytes], path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int) -> Array:
+def _read_values(
+    file: IO[bytes] | gzip.GzipFile, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int
+) -> Array:
     """Exactly the values that the header announces, in native byte order."""
     size = math.prod(shape) * dtype.itemsize
     content = _read_up_to(file, size + 1)
     if len(content) < size:
-        raise DataFileError.at(path, offset + len(content), f"{size} bytes of values for shape {shape}", "the end of the file")
+        raise bad_file(path, offset + len(content), f"{size} bytes of values for shape {shape}", "the end of the file")
     if len(content) > size:
-        raise DataFileError.at(path, offset + size, f"the end of the file after shape {shape}", "more bytes")
+        raise bad_file(path, offset + size, f"the end of the file after shape {shape}", "more bytes")
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_up_to(file: IO[bytes], size: int) -> bytes:
+def _read_up_to(file: IO[bytes] | gzip.GzipFile, size: int) -> bytes:
     """At most `size` bytes, in pieces: a header that lies about its size must not allocate it."""
     pieces, left = [], size
     while left and (piece := file.read(min(left, 1 << 24))):
@@ -115,12 +122,12 @@ def read_images(folder: Path) -> Array:
     """
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
-        raise DataFileError(f"{folder}: expected MNIST's files or images ({' '.join(IMAGE_SUFFIXES)}), found neither")
+        raise InputFileError(f"{folder}: expected MNIST's files or images ({' '.join(IMAGE_SUFFIXES)}), found neither")
     images = [_read_image(path) for path in paths]
     for path, image in zip(paths, images, strict=True):
         if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
             expected = f"{images[0].dtype} {images[0].shape} as in {paths[0].name}"
-            raise DataFileError.at(path, 0, expected, f"{image.dtype} {image.shape}")
+            raise bad_file(path, 0, expected, f"{image.dtype} {image.shape}")
     return np.stack(images)
 
 
@@ -130,7 +137,7 @@ def _read_image(path: Path) -> Array:
     try:
         with Image.open(path) as image:
             if image.mode not in IMAGE_MODES:
-                raise DataFileError.at(path, 0, f"an image of mode {' or '.join(IMAGE_MODES)}", f"mode {image.mode}")
+                raise bad_file(path, 0, f"an image of mode {' or '.join(IMAGE_MODES)}", f"mode {image.mode}")
             return np.asarray(image, dtype=IMAGE_MODES[image.mode])
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DataFileError.at(path, 0, "an image", str(error)) from error
+        raise bad_file(path, 0, "an image", str(error)) from error

@@ -1,7 +1,7 @@
 """What to train and how: presets, and the recipe that a run folder records."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -42,6 +42,18 @@ class Recipe:
             "objective": {"name": self.objective.name, **to_json(self.objective)},
             "loop": to_json(self.loop),
         }
+
+    def require_same(self, asked: Mapping[str, Any]) -> None:
+        """Raises SettingsError where a setting that was asked for, {name: value}, is not the recipe's own."""
+        own: dict[str, Any] = {"preset": self.preset, "objective": self.objective.name}
+        for part in (self.network, self.objective, self.loop):
+            own |= {field.name: getattr(part, field.name) for field in fields(part)}
+        for name, value in asked.items():
+            if name not in own or own[name] != value:
+                raise SettingsError(
+                    f"a run is resumed with the settings it was started with: {name} is {own.get(name)}, asked for "
+                    f"{value}; leave the option away, or start a new run"
+                )
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Recipe":
@@ -98,9 +110,9 @@ def dense_recipe(
 ) -> Recipe:
     """A recipe for vectors: a preset, with the named settings changed.
 
-    Without a preset it is `codec` for the objective `rate`, which is the default, and `torch` for the others. `variational` and
-    `adversarial` match the code to N(0, I), so they make a preset's rectified code linear unless `network` says otherwise.
-    Raises SettingsError for unknown names and for values out of range.
+    Without a preset it is `codec` for the objective `rate`, which is the default, and `torch` for the others.
+    `variational` and `adversarial` match the code to N(0, I), so they make a preset's rectified code linear unless
+    `network` says otherwise. Raises SettingsError for unknown names and for values out of range.
     """
     name = preset or ("codec" if objective in (None, "rate") else "torch")
     if name not in PRESETS:
@@ -124,5 +136,7 @@ def change(settings: Any, changes: Mapping[str, Any]) -> Any:
     unknown = changes.keys() - to_json(settings).keys()
     if unknown:
         owner = getattr(settings, "name", type(settings).__name__)
-        raise SettingsError(f"{owner} has no setting {', '.join(sorted(unknown))}; it has {', '.join(to_json(settings)) or 'none'}")
+        raise SettingsError(
+            f"{owner} has no setting {', '.join(sorted(unknown))}; it has {', '.join(to_json(settings)) or 'none'}"
+        )
     return replace(settings, **changes)

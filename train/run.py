@@ -1,9 +1,9 @@
 """The run folder: what training leaves behind, and the way back from it to networks.
 
-    run.json                 recipe, data, contract, versions, last metrics, whether it is finished
-    checkpoint.safetensors   everything, see checkpoint.py
-    metrics.jsonl            one JSON line for each epoch
-    loss.png                 the same as curves
+run.json                 recipe, data, contract, versions, last metrics, whether it is finished
+checkpoint.safetensors   everything, see checkpoint.py
+metrics.jsonl            one JSON line for each epoch
+loss.png                 the same as curves
 """
 
 import json
@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 import safetensors
 import torch
-from latentwire.runtime.contract import ItemContract
 from numpy.typing import NDArray
 from torch import Generator, nn
 
+from latentwire.runtime.contract import ItemContract
 from latentwire.train import checkpoint, plots
-from latentwire.train.data import Split, describe
+from latentwire.train.data import DataRequest, Split, describe
 from latentwire.train.dense import DenseAutoencoder
 from latentwire.train.errors import RunError
 from latentwire.train.loop import Loop, Outputs, rewind_metrics, threads
@@ -28,6 +28,7 @@ from latentwire.train.network import Autoencoder
 from latentwire.train.objective import Objective
 from latentwire.train.objectives import create
 from latentwire.train.recipe import Recipe
+from latentwire.train.settings import from_json, to_json
 
 SCHEMA = 1
 RUN_FILE, CHECKPOINT_FILE, METRICS_FILE, PLOT_FILE = "run.json", "checkpoint.safetensors", "metrics.jsonl", "loss.png"
@@ -43,7 +44,8 @@ class TrainedRun:
         encoder: float32 [N, D] in [0, 1] -> latents float32 [N, C]; in eval mode, parameters frozen.
         decoder: latents float32 [N, C] -> float32 [N, D], nominally in [0, 1] but not clipped to it.
         contract: dtype, shape and range of the items; the network's input is (x - low) / (high - low).
-        steps: quantization step per quality and channel, float32 [256, C], in units of the latents; None without a rate term.
+        steps: quantization step per quality and channel, float32 [256, C], in units of the latents; None without a rate
+            term.
         objective: what was minimised.
         prior: `normal` where decoding draws of N(0, I) generates items, else None.
         provenance: run.json: recipe, data, versions, metrics.
@@ -74,8 +76,8 @@ def train(recipe: Recipe, split: Split, out: Path) -> dict[str, Any]:
 def resume(split: Split, out: Path) -> dict[str, Any]:
     """Continues the run in a folder to its end, with the settings it was started with; returns the content of run.json.
 
-    The result is the same, byte by byte, as if the run had never stopped. Raises RunError where there is no run or where the
-    data is not the data it was started on.
+    The result is the same, byte by byte, as if the run had never stopped. Raises RunError where there is no run or
+    where the data is not the data it was started on.
     """
     document = read_document(out)
     data = _data_description(split)
@@ -92,10 +94,20 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: expected a run folder with {RUN_FILE}, found none that can be read: {error}") from error
+        raise RunError(
+            f"{path}: expected a run folder with {RUN_FILE}, found none that can be read: {error}"
+        ) from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise RunError(f"{path / RUN_FILE}: expected a run of schema {SCHEMA}, found something else")
     return document
+
+
+def recorded_request(document: dict[str, Any]) -> DataRequest:
+    """Where a run's data came from; raises RunError for a run on items that came from memory, not from files."""
+    request = document["data"]["request"]
+    if request is None:
+        raise RunError("the run's items did not come from files: resume it from the program that has them")
+    return from_json(DataRequest, request, "run.json: data.request")
 
 
 def load_run(path: str | Path) -> TrainedRun:
@@ -130,7 +142,9 @@ def _load_weights(network: Autoencoder, objective: Objective, state: checkpoint.
         for part, module in (("network", network), ("objective", objective)):
             module.load_state_dict({**state.part(part), **state.part(f"average.{part}")})
     except RuntimeError as error:  # torch's word for tensors that are missing, unknown or of another shape
-        raise RunError(f"{folder / CHECKPOINT_FILE} does not hold the network that {RUN_FILE} describes: {error}") from error
+        raise RunError(
+            f"{folder / CHECKPOINT_FILE} does not hold the network that {RUN_FILE} describes: {error}"
+        ) from error
 
 
 def _construct(recipe: Recipe, contract: ItemContract) -> tuple[Autoencoder, Objective]:
@@ -187,6 +201,7 @@ def _description(recipe: Recipe, split: Split) -> dict[str, Any]:
 
 def _data_description(split: Split) -> dict[str, Any]:
     return {
+        "request": None if split.request is None else to_json(split.request),
         "train": describe(split.train),
         "validation": None if split.validation is None else describe(split.validation),
         "item_shape": list(split.train.item_shape),

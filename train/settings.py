@@ -1,7 +1,7 @@
 """Settings as frozen dataclasses, and their strict way to JSON and back.
 
-A run folder stores every setting, so that `--resume` and a later reader know exactly what was trained. Reading is strict:
-an unknown or a missing key is an error, because a setting that is silently ignored is a wrong experiment.
+A run folder stores every setting, so that `--resume` and a later reader know exactly what was trained. Reading is
+strict: an unknown or a missing key is an error, because a setting that is silently ignored is a wrong experiment.
 """
 
 import dataclasses
@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 from latentwire.train.errors import SettingsError
 
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound="DataclassInstance")
 Schedule = Literal["constant", "cosine"]
 
 
@@ -29,7 +32,8 @@ class LoopSettings:
         final_rate: what is left of the learning rate at the end of the cosine schedule, a fraction of the peak.
         warmup: steps over which the learning rate rises linearly from zero; 0 for none.
         basis_rate: learning rate of layers that start from the data's principal components, relative to the others.
-        objective_rate: learning rate of what the objective itself learns (prior, step sizes), relative to the network's.
+        objective_rate: learning rate of what the objective itself learns (prior, step sizes), relative to the
+            network's.
         adam_epsilon: Adam's epsilon (PyTorch's default is 1e-8, Keras's 1e-7).
         clip: largest norm of one player's gradient; 0 for no limit.
         average: decay of the moving average of the weights, which is what the run hands on; 0 for the last weights.
@@ -57,7 +61,9 @@ class LoopSettings:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
-        require_at_least(1, epochs=self.epochs, batch=self.batch, threads=self.threads, checkpoint_steps=self.checkpoint_steps)
+        require_at_least(
+            1, epochs=self.epochs, batch=self.batch, threads=self.threads, checkpoint_steps=self.checkpoint_steps
+        )
         require_at_least(0, warmup=self.warmup, clip=self.clip, seed=self.seed, minutes=self.minutes)
         require_above_zero(learning_rate=self.learning_rate, adam_epsilon=self.adam_epsilon)
         require_above_zero(basis_rate=self.basis_rate, objective_rate=self.objective_rate)
@@ -128,7 +134,9 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint` asks for: int, float, str, a Literal, a tuple or one of these or None."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else _typed(next(part for part in parts if part is not types.NoneType), value, where)
+        return (
+            None if value is None else _typed(next(part for part in parts if part is not types.NoneType), value, where)
+        )
     if origin is Literal and value in parts:
         return value
     if origin is tuple and isinstance(value, list):
