@@ -1,9 +1,11 @@
 """Encode on a device, decode on a server: NumPy and ONNX Runtime, never torch.
 
+```python
 from latentwire.runtime import Decoder, Encoder
 
-packet = Encoder("mnist").encode(digits, quality=128)   # uint8 [N, 784] -> bytes
-digits = Decoder("mnist").decode(packet)                # bytes -> uint8 [N, 784]
+packet = Encoder("mnist").encode(digits, quality=128)  # uint8 [N, 784] -> bytes
+digits = Decoder("mnist").decode(packet)  # bytes -> uint8 [N, 784]
+```
 """
 
 from latentwire.runtime.bundle import Bundle, open_bundle

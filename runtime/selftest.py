@@ -112,9 +112,7 @@ class _Subject:
         found = self.pack.run(["packet"], feed)[0].tobytes()
         wanted = self.bundle.read_file(case.packet)
         same = found == wanted
-        detail = (
-            f"{len(wanted)} golden bytes" if same else f"{len(found)} bytes that are not the {len(wanted)} golden ones"
-        )
+        detail = f"{len(wanted)} golden bytes" if same else f"{len(found)} bytes, not the {len(wanted)} golden ones"
         return Check(f"quality {case.quality}: golden latents to packet", same, detail)
 
     def unpacked(self, case: GoldenCase) -> Check:
