@@ -214,8 +214,9 @@ def make_transforms(
         result.analysis["int8"], result.synthesis["int8"] = encoder.model, decoder.model
         result.float_layers.update(analysis=encoder.float_layers, synthesis=decoder.float_layers)
     if "fp16" in precisions:
-        result.analysis["fp16"] = quantize.to_float16(analysis, "analysis")
-        result.synthesis["fp16"] = quantize.to_float16(synthesis, "synthesis")
+        half = reference.in_half()
+        result.analysis["fp16"] = to_onnx(half.analysis, torch.tensor(items[:4]), family, "analysis")
+        result.synthesis["fp16"] = to_onnx(half.synthesis, latents[:4], family, "synthesis")
     return result
 
 

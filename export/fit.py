@@ -62,7 +62,7 @@ def sensitivity(
         signs = torch.randint(0, 2, output.shape, generator=generator).to(output.dtype) * 2 - 1
         (gradient,) = torch.autograd.grad(output, point, signs, retain_graph=True)
         total += rows(gradient).double().square().mean(0)
-    return (total / probes).numpy()  # type: ignore[no-any-return]
+    return (total / probes).numpy()
 
 
 def fit_steps(rows: Floats, sensitive: npt.NDArray[np.float64], own_error: float) -> Floats:
@@ -81,7 +81,8 @@ def fit_steps(rows: Floats, sensitive: npt.NDArray[np.float64], own_error: float
     coarsest = COARSEST_STEPS * float(spread.max())
     finest = min(math.sqrt(12 * FINEST_ERROR * own_error / alive), coarsest / 16)
     delta = np.geomspace(coarsest, max(finest, coarsest / 4096), QUALITIES)
-    return (delta[:, None] / weight[None]).astype(np.float32)
+    steps: Floats = (delta[:, None] / weight[None]).astype(np.float32)
+    return steps
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def reconstruction_shift(scaled: Floats, symbols: npt.NDArray[np.int64]) -> Floa
     """Mean of |v| - |symbol| over the nonzero symbols of each channel, float32 [C]; 0 where there are none."""
     nonzero = symbols != 0
     excess = np.where(nonzero, np.abs(scaled) - np.abs(symbols), 0).sum(0)
-    return np.clip(excess / np.maximum(nonzero.sum(0), 1), -0.5, 0.5).astype(np.float32)
+    shift: Floats = np.clip(excess / np.maximum(nonzero.sum(0), 1), -0.5, 0.5).astype(np.float32)
+    return shift
 
 
 def count_symbols(symbols: npt.NDArray[np.int64]) -> Histograms:

@@ -1,6 +1,6 @@
-"""int8 and fp16 variants of a transform. Neither touches the contract: any variant talks to any other.
+"""The int8 variant of a transform. It does not touch the contract: any variant talks to any other.
 
-int8 is static QDQ: uint8 activations, int8 per-channel weights. What it costs is measured in rate and distortion on
+It is static QDQ: uint8 activations, int8 per-channel weights. What it costs is measured in rate and distortion on
 real data, and a layer that costs more than it is worth stays float: the quantized layers are then fewer, and named.
 """
 
@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
-import onnx_ir as ir
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from latentwire.export.errors import QuantizationError
 from latentwire.export.graph.builder import IR_VERSION, duplicate
@@ -112,25 +110,3 @@ def fit_int8(model: onnx.ModelProto, calibration: npt.NDArray[Any], measure: Mea
         f"the {role} transform cannot be quantized to int8 within its limit; share of the allowed loss that each layer "
         f"alone uses: {report}. Export without int8, or train with a wider network"
     )
-
-
-def to_float16(model: onnx.ModelProto, role: str) -> onnx.ModelProto:
-    """Half precision inside the network; inputs, outputs and the scaling of items stay as they are.
-
-    Items of 16 bits do not fit in fp16 (its largest value is 65504, its step near 255 is 1/8), hence the blocked nodes.
-    """
-    module = "encoder" if role == "analysis" else "decoder"
-    outside = [node.name for node in model.graph.node if not node.doc_string.startswith(module)]
-    typed = onnx.shape_inference.infer_shapes(model)
-    with quiet():
-        half = convert_float_to_float16(typed, keep_io_types=True, node_block_list=outside, disable_shape_infer=True)
-    half.ir_version = IR_VERSION
-    del half.graph.value_info[:]  # the types noted there are those before the conversion
-    return topologically_sorted(half)
-
-
-def topologically_sorted(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with every node behind those that it reads; the converter appends its casts at the end."""
-    parsed = ir.from_proto(model)
-    parsed.graph.sort()
-    return ir.to_proto(parsed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,16 +45,21 @@ class CodecTables:
     @property
     def channels(self) -> int:
         """C."""
-        return self.gain.shape[1]
+        return int(self.gain.shape[1])
 
     @property
     def zero_column(self) -> int:
         """Column of symbol 0."""
-        return (self.frequency.shape[1] - 1) // 2
+        return (int(self.frequency.shape[1]) - 1) // 2
 
     def codec_id(self, family: str) -> bytes:
         """SHA-256 over the contract; floats enter by their bytes, so nothing is ever recomputed."""
-        parts = {"gain": self.gain, "centre": self.centre, "index": self.index, "frequency": self.frequency}
+        parts: dict[str, npt.NDArray[Any]] = {
+            "gain": self.gain,
+            "centre": self.centre,
+            "index": self.index,
+            "frequency": self.frequency,
+        }
         head = {
             "packet_version": PACKET_VERSION,
             "family": family,
@@ -67,7 +73,8 @@ class CodecTables:
     def costs(self) -> npt.NDArray[np.int64]:
         """Code length of every table entry in 1/256 bit, int64 [D, S]; 0 where the frequency is 0."""
         lengths = PRECISION - np.log2(np.maximum(self.frequency, 1).astype(np.float64))
-        return np.where(self.frequency > 0, np.rint(lengths * COST_UNITS), 0).astype(np.int64)
+        costs: npt.NDArray[np.int64] = np.where(self.frequency > 0, np.rint(lengths * COST_UNITS), 0).astype(np.int64)
+        return costs
 
     def quantize(self, rows: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.int64]:
         """Symbols int64 [P, C] of latents [P, C], in the same float32 arithmetic as the graph; not coded ones are 0."""
@@ -79,7 +86,8 @@ class CodecTables:
     def dequantize(self, symbols: npt.NDArray[np.int64], quality: int) -> npt.NDArray[np.float32]:
         """Latents float32 [P, C] of symbols [P, C]."""
         values = symbols.astype(np.float32)
-        return (values + np.sign(values) * self.shift[quality]) / self.gain[quality] + self.centre
+        moved: npt.NDArray[np.float32] = values + np.sign(values) * self.shift[quality]
+        return moved / self.gain[quality] + self.centre
 
     def bits(self, symbols: npt.NDArray[np.int64], quality: int) -> npt.NDArray[np.float64]:
         """Ideal code length in bits of each symbol [P, C]: -log2 of its frequency, plus 8 a byte of its escape."""
@@ -97,4 +105,5 @@ class CodecTables:
 def escape_bits(symbols: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Bits that the escape list spends on each value: 8 for every 7 bits of its zigzag code."""
     zigzag = np.where(symbols < 0, -2 * symbols - 1, 2 * symbols)
-    return 8 * (1 + sum((zigzag >= 128**k).astype(np.int64) for k in range(1, 5)))
+    longer = zigzag[..., None] >= 128 ** np.arange(1, 5)
+    return 8 + 8 * longer.sum(-1)

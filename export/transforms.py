@@ -46,6 +46,21 @@ class Synthesis(nn.Module):
         return values if self.dtype is torch.float32 else torch.round(values).to(self.dtype)
 
 
+class Half(nn.Module):
+    """A network in half precision between float32 input and output.
+
+    The scaling of items stays outside: items of 16 bits do not fit into fp16, whose largest value is 65504.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Float32 -> float32."""
+        return self.network(values.half()).float()  # type: ignore[no-any-return]
+
+
 def freeze(module: nn.Module, role: str) -> nn.Module:
     """A copy on the CPU in eval mode with float32 parameters that need no gradient.
 

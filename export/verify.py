@@ -23,7 +23,7 @@ from latentwire.export import measure
 from latentwire.export.errors import ParityError
 from latentwire.export.graph.builder import duplicate
 from latentwire.export.tables import CodecTables
-from latentwire.export.transforms import Analysis, Synthesis
+from latentwire.export.transforms import Analysis, Half, Synthesis
 from latentwire.runtime.bundle import MANIFEST, Bundle, open_bundle
 
 QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
@@ -52,6 +52,11 @@ class Reference:
     analysis: Analysis
     synthesis: Synthesis
 
+    def in_half(self) -> Reference:
+        """The same transforms with their networks in half precision."""
+        family = self.synthesis.family
+        return Reference(Analysis(family, Half(self.analysis.encoder)), Synthesis(family, Half(self.synthesis.decoder)))
+
     def latents(self, items: Array) -> torch.Tensor:
         """Latents of ``items`` in torch."""
         with torch.no_grad():
@@ -61,7 +66,7 @@ class Reference:
         """Items from latents in torch, before rounding to whole numbers, in the contract's units."""
         with torch.no_grad():
             parts = [self.synthesis.decoder(torch.tensor(part)) for part in measure.batches(latents)]
-            return self.synthesis.family.scale(torch.cat(parts)).numpy()  # type: ignore[no-any-return]
+            return self.synthesis.family.scale(torch.cat(parts)).numpy()
 
 
 @dataclass(frozen=True)
