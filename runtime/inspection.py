@@ -18,7 +18,6 @@ from latentwire.runtime.manifest import Manifest
 from latentwire.runtime.onnxfile import METADATA_KEY, MODEL_FIELDS, WireField, read_metadata, wire_fields
 from latentwire.runtime.packet import (
     CHECKSUM_BYTES,
-    MAGIC,
     PREFIX_BYTES,
     STATE_BYTES,
     Header,
@@ -26,7 +25,7 @@ from latentwire.runtime.packet import (
     parse_header,
 )
 from latentwire.runtime.readers import ZIP_MAGIC
-from latentwire.runtime.stream import Damaged, read_stream
+from latentwire.runtime.stream import Damaged, is_packet, read_stream
 
 SHOWN_BYTES = 16
 
@@ -96,7 +95,7 @@ def inspect_path(target: str | Path) -> Inspection:
 
 def inspect_bytes(data: bytes, name: str) -> Inspection:
     """A packet, if the bytes begin like one, or else a stream."""
-    return inspect_packet(data, name) if data[:2] == MAGIC else inspect_stream(data, name)
+    return inspect_packet(data, name) if is_packet(data) else inspect_stream(data, name)
 
 
 def inspect_packet(data: bytes, name: str) -> Inspection:

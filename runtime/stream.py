@@ -7,6 +7,7 @@ frame and has a checksum that holds.
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -92,6 +93,14 @@ def read_stream(source: BinaryIO, max_packet: int = DEFAULT_MAX_PACKET) -> Itera
             continue
         offset = window.offset
         yield Damaged(offset, _skip(window, fault, max_packet), fault)
+
+
+def is_packet(data: bytes) -> bool:
+    """Whether the data is a packet without a frame, rather than a stream; it need not be intact.
+
+    A stream can begin like a packet when its first length happens to; then its first frame holds.
+    """
+    return data.startswith(MAGIC) and _fault(_Window(io.BytesIO(data)), 0, MAX_PACKET_BYTES) is not None
 
 
 class _Window:

@@ -1,0 +1,146 @@
+"""The runtime's own commands: encode, decode, inspect, selftest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from latentwire.runtime.decoder import Decoder
+from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
+from latentwire.runtime.files import FORMATS
+from latentwire.runtime.inspection import inspect_bytes, inspect_path
+from latentwire.runtime.jobs import STDIO, Decoded, DecodeJob, Encoded, EncodeJob
+from latentwire.runtime.selftest import selftest as run_selftest
+from latentwire.runtime.session import Profiles
+from latentwire.runtime.stream import DEFAULT_MAX_PACKET
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def codec_options(command: Command) -> Command:
+    """The options that encode and decode share."""
+    profiles = click.Choice([profile.name.lower() for profile in Profiles])
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON document on stdout."),
+        click.option("--profile", type=profiles, default="device", show_default=True, help="Session options."),
+        click.option("--provider", "providers", multiple=True, help="Where the transform runs: cpu, cuda, ..."),
+        click.option("--variant", help="Variant of the transform; the bundle's default otherwise."),
+        click.option("--out", "-o", default=STDIO, help="File, or folder if INPUT is one; stdout by default."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("codec")
+@click.argument("input", type=click.Path(exists=True, allow_dash=True))
+@click.option("--quality", "-q", type=click.IntRange(0, 255), help="Rate knob; the codec's default otherwise.")
+@click.option("--max-bytes", type=click.IntRange(1), help="Take the highest quality whose packets are no longer.")
+@click.option("--batch", type=click.IntRange(1), default=DEFAULT_BATCH, show_default=True, help="Items in a packet.")
+@click.option("--packet", "bare", is_flag=True, help="Write all items as one packet without a frame.")
+@click.option("--raw", is_flag=True, help="Values without a header arrive on stdin.")
+@codec_options
+def encode(
+    codec: str,
+    input: str,
+    quality: int | None,
+    max_bytes: int | None,
+    batch: int,
+    bare: bool,
+    raw: bool,
+    out: str,
+    variant: str | None,
+    providers: tuple[str, ...],
+    profile: str,
+    as_json: bool,
+) -> None:
+    """Encode INPUT with CODEC into a stream of packets.
+
+    CODEC is a bundle, an encoder's ONNX file or the name of a ready codec. INPUT is .npy, .npz, IDX (.gz too), an
+    image, .raw or .bin, a folder of these, or - for stdin.
+    """
+    check_json(as_json, out)
+    encoder = Encoder(codec, variant=variant, providers=providers or None, profile=profile)
+    outcomes = EncodeJob(encoder, quality, max_bytes, None if bare else batch, raw).run(input, out)
+    fixed = encoder.default_quality if quality is None else quality
+    facts = {"codec_id": encoder.codec_id, "quality": fixed if max_bytes is None else None, "max_bytes": max_bytes}
+    report(outcomes, as_json, facts)
+
+
+@click.command()
+@click.argument("codec")
+@click.argument("input", type=click.Path(exists=True, allow_dash=True))
+@click.option("--format", "form", type=click.Choice(FORMATS), help="By OUT's suffix otherwise; npy on stdout.")
+@click.option("--max-packet", type=click.IntRange(15), default=DEFAULT_MAX_PACKET, help="Longest packet, in bytes.")
+@click.option("--packet", "bare", is_flag=True, help="One packet without a frame arrives on stdin.")
+@codec_options
+def decode(
+    codec: str,
+    input: str,
+    form: str | None,
+    max_packet: int,
+    bare: bool,
+    out: str,
+    variant: str | None,
+    providers: tuple[str, ...],
+    profile: str,
+    as_json: bool,
+) -> None:
+    """Decode INPUT with CODEC: a stream, a single packet, a folder of these, or - for a stream on stdin.
+
+    Damaged packets are reported and left out; the exit code tells that there were any.
+    """
+    check_json(as_json, out)
+    decoder = Decoder(codec, variant=variant, providers=providers or None, profile=profile)
+    outcomes = DecodeJob(decoder, form, max_packet, bare).run(input, out)
+    report(outcomes, as_json, {"codec_id": decoder.codec_id})
+    for outcome in outcomes:
+        for damage in outcome.damaged:
+            raise damage.error
+
+
+@click.command()
+@click.argument("target")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def inspect(target: str, as_json: bool) -> None:
+    """Show what TARGET is made of, byte by byte: a bundle, ONNX file, packet or stream; - for stdin."""
+    found = inspect_bytes(sys.stdin.buffer.read(), "stdin") if target == STDIO else inspect_path(target)
+    click.echo(json.dumps(found.to_json()) if as_json else found.render())
+    if found.fault is not None:
+        raise found.fault
+
+
+@click.command()
+@click.argument("codec")
+@click.option(
+    "--profile", type=click.Choice([p.name.lower() for p in Profiles]), default="device", help="Session options."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def selftest(codec: str, profile: str, as_json: bool) -> None:
+    """Run the golden cases of the bundle CODEC on this machine."""
+    report = run_selftest(codec, profile=profile)
+    if as_json:
+        click.echo(json.dumps(report.to_json()))
+    else:
+        for check in report.checks:
+            click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
+    report.raise_on_failure()
+
+
+def check_json(as_json: bool, out: str) -> None:
+    """JSON and data cannot share stdout."""
+    if as_json and out == STDIO:
+        raise click.UsageError("--json prints on stdout, where the data goes: name a file with --out")
+
+
+def report(outcomes: Sequence[Encoded | Decoded], as_json: bool, facts: dict[str, Any]) -> None:
+    """What was done: for programs on stdout, for a person on stderr."""
+    if as_json:
+        click.echo(json.dumps(facts | {"outputs": [outcome.to_json() for outcome in outcomes]}))
+        return
+    for outcome in outcomes:
+        click.echo(outcome.render(), err=True)
