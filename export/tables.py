@@ -87,7 +87,8 @@ class CodecTables:
         """Latents float32 [P, C] of symbols [P, C]."""
         values = symbols.astype(np.float32)
         moved: npt.NDArray[np.float32] = values + np.sign(values) * self.shift[quality]
-        return moved / self.gain[quality] + self.centre
+        restored: npt.NDArray[np.float32] = moved / self.gain[quality] + self.centre
+        return restored
 
     def bits(self, symbols: npt.NDArray[np.int64], quality: int) -> npt.NDArray[np.float64]:
         """Ideal code length in bits of each symbol [P, C]: -log2 of its frequency, plus 8 a byte of its escape."""
@@ -106,4 +107,5 @@ def escape_bits(symbols: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Bits that the escape list spends on each value: 8 for every 7 bits of its zigzag code."""
     zigzag = np.where(symbols < 0, -2 * symbols - 1, 2 * symbols)
     longer = zigzag[..., None] >= 128 ** np.arange(1, 5)
-    return 8 + 8 * longer.sum(-1)
+    bits: npt.NDArray[np.int64] = 8 + 8 * longer.sum(-1)
+    return bits
