@@ -1,7 +1,7 @@
 """Training of autoencoders that become codecs: data, networks, objectives, the loop, and the run folder it leaves.
 
     split = load_split(DataRequest("mnist/"))
-    train(dense_recipe("codec"), split, Path("run"))
+    train(dense_recipe("codec", item_shape=split.train.item_shape), split, Path("run"))
     run = load_run("run")          # encoder, decoder, contract, steps: what export takes
 
 The same from the command line: `latentwire train dense --data mnist/ --out run`.

@@ -36,7 +36,8 @@ class Numbers(click.ParamType[tuple[float, ...]]):
         return numbers
 
 
-WIDTHS, PAIR = Numbers(int), Numbers(float, 2)
+WIDTHS, MAPS, PAIR = Numbers(int), Numbers(int, 2), Numbers(float, 2)
+INITIALISATIONS = click.Choice(["glorot", "he", "torch"])
 ACTIVATIONS = click.Choice(["relu", "leaky-relu", "gelu", "silu", "tanh"])
 
 # Options by the settings they change: (flag, field, type, help). Unset options keep the preset's value.
@@ -72,10 +73,14 @@ NETWORK_OPTIONS = (
         WIDTHS,
         "Widths of the decoder's hidden layers; --hidden reversed if only that is given.",
     ),
+    ("--decoder", "decoder", click.Choice(["layers", "pictures"]), "pictures: convolutions in a residual decoder."),
+    ("--maps", "maps", MAPS, "Channels of a picture decoder at a quarter and at half of the size."),
+    ("--blocks", "blocks", MAPS, "Residual convolutions of a picture decoder at a quarter and at half of the size."),
     ("--activation", "activation", ACTIVATIONS, "After every hidden layer."),
     ("--code-activation", "code_activation", click.Choice(["linear", "relu"]), "After the code."),
     ("--output-activation", "output_activation", click.Choice(["linear", "sigmoid"]), "After the output."),
-    ("--initialisation", "initialisation", click.Choice(["glorot", "torch"]), "How weights are drawn."),
+    ("--initialisation", "initialisation", INITIALISATIONS, "How the encoder's weights are drawn."),
+    ("--decoder-initialisation", "decoder_initialisation", INITIALISATIONS, "How the decoder's weights are drawn."),
 )
 OBJECTIVE_OPTIONS = (
     (
@@ -88,6 +93,8 @@ OBJECTIVE_OPTIONS = (
     ("--knots", "knots", int, "rate: points of the curve of step sizes over quality."),
     ("--components", "components", int, "rate: logistics in the prior of one channel."),
     ("--balance", "balance", float, "rate: exponent that keeps the highest rates from drowning the others."),
+    ("--focus", "focus", float, "rate: fraction of the items that practise the qualities around --focus-at."),
+    ("--focus-at", "focus_at", float, "rate: 0 for quality 0, 1 for quality 255."),
     ("--noise", "noise", float, "denoising: deviation of the noise, items in [0, 1]."),
     ("--beta", "beta", float, "variational: weight of the divergence from the prior."),
     ("--critic-hidden", "critic_hidden", WIDTHS, "adversarial: widths of the discriminator's hidden layers."),
@@ -184,8 +191,10 @@ def _start(
 
     if "path" not in source:
         raise click.UsageError("Missing option '--data': the items to train on.")
-    recipe = dense_recipe(preset, objective, network=network, objective_settings=own, loop=loop)
-    split = load_split(DataRequest(**source, seed=recipe.loop.seed))
+    split = load_split(DataRequest(**source, seed=loop.get("seed", 0)))
+    recipe = dense_recipe(
+        preset, objective, item_shape=split.train.item_shape, network=network, objective_settings=own, loop=loop
+    )
     return train_run(recipe, split, out)
 
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentwire.runtime.contract import DTYPES, ItemContract, dtype_range
+from latentwire.runtime.contract import DTYPES, Array, ItemContract, dtype_range
 from latentwire.runtime.errors import InputError, InputFileError, InputRangeError, InputShapeError, InputTypeError
-from latentwire.train.readers import Array, read_idx, read_images, read_npy, read_npz
+from latentwire.runtime.readers import read_idx, read_images, read_npy, read_npz
 
 READ_AS_FLOAT32 = ("float16", "float32", "float64")
 MNIST_NAMES = ("{part}-{kind}-idx{dimensions}-ubyte", "{part}-{kind}.idx{dimensions}-ubyte")

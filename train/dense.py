@@ -19,6 +19,7 @@ Inputs are in [0, 1] for all of them. The seed's PyTorch program scales its inpu
 measured test MSE on MNIST is 0.93. With inputs in [0, 1] the same network and settings reach 0.0064.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -28,6 +29,7 @@ from torch import Generator, Tensor, nn
 
 from latentwire.train.errors import SettingsError
 from latentwire.train.network import Analysis, Autoencoder, Initialisation, initialise, linear, zero
+from latentwire.train.pictures import DecoderKind, PictureDecoder
 from latentwire.train.settings import require_at_least, require_choice, require_widths
 
 Kind = Literal["plain", "residual"]
@@ -44,11 +46,15 @@ class DenseSettings:
         network: `plain` or `residual`, see above.
         hidden: widths of the encoder's hidden layers, input side first.
         latent: width of the code, C.
+        decoder: `layers`, or `pictures` for convolutions (only in `residual`, see pictures.py).
         decoder_hidden: widths of the decoder's hidden layers, code side first.
+        maps: channels of a picture decoder at a quarter and at half of the size.
+        blocks: residual convolutions of a picture decoder at a quarter and at half of the size.
         activation: after every hidden layer.
         code_activation: after the code; `residual` takes only `linear`.
         output_activation: after the output; `residual` takes only `linear`.
-        initialisation: how weights are drawn, see `network.initialise`.
+        initialisation: how the encoder's weights are drawn, see `network.initialise`.
+        decoder_initialisation: how the decoder's are.
     """
 
     network: Kind
@@ -59,6 +65,10 @@ class DenseSettings:
     code_activation: CodeActivation = "linear"
     output_activation: OutputActivation = "linear"
     initialisation: Initialisation = "torch"
+    decoder_initialisation: Initialisation = "torch"
+    decoder: DecoderKind = "layers"
+    maps: tuple[int, int] = (32, 32)
+    blocks: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         """Refuses widths below one, unknown names and an activation on either end of a residual network."""
@@ -69,26 +79,52 @@ class DenseSettings:
         require_choice(CodeActivation, code_activation=self.code_activation)
         require_choice(OutputActivation, output_activation=self.output_activation)
         require_choice(Initialisation, initialisation=self.initialisation)
+        require_choice(Initialisation, decoder_initialisation=self.decoder_initialisation)
+        require_choice(DecoderKind, decoder=self.decoder)
+        require_widths(maps=self.maps)
+        require_at_least(0, blocks=min(self.blocks))
+        if self.decoder == "pictures" and self.network != "residual":
+            raise SettingsError("a decoder of pictures belongs to --network residual")
         if self.network == "residual" and (self.code_activation, self.output_activation) != ("linear", "linear"):
             raise SettingsError(
                 "a residual network has a linear code and a linear output; choose --network plain for others"
             )
 
 
-KERAS = DenseSettings("plain", (256, 128, 64), 32, (64, 128, 256), "relu", "relu", "sigmoid", "glorot")
+KERAS = DenseSettings("plain", (256, 128, 64), 32, (64, 128, 256), "relu", "relu", "sigmoid", "glorot", "glorot")
 TORCH = DenseSettings("plain", (256,), 32, (256,), "relu", "linear", "sigmoid", "torch")
-CODEC = DenseSettings("residual", (256, 256), 64, (512, 512))
+CODEC_LATENTS = 96
+# The smallest picture side at which convolutions at a quarter of the size have something to share.
+SMALLEST_PICTURE = 16
+
+
+def codec_network(item_shape: tuple[int, ...]) -> DenseSettings:
+    """The network of the preset `codec` for items of a shape: a light encoder, and a decoder that fits the items.
+
+    As many latents as there are components, at most 96 (on MNIST 48 leave an error of 0.0065 at any rate); convolutions
+    for pictures. Measured on MNIST, ideal bits of a digit at the squared error 0.0064 after two minutes: 153 with wide
+    layers in the decoder, 124 with convolutions; drawing the decoder's weights as `he` costs 45 bits, the encoder's as
+    `torch` 11.
+    """
+    latent = min(CODEC_LATENTS, math.prod(item_shape))
+    if len(item_shape) in (2, 3) and min(item_shape[:2]) >= SMALLEST_PICTURE:
+        return DenseSettings("residual", (512, 256), latent, (256,), initialisation="he", decoder="pictures")
+    return DenseSettings("residual", (512, 256), latent, (256, 512), initialisation="he")
 
 
 class DenseAutoencoder(Autoencoder):
-    """A dense autoencoder of either kind, for items of one width."""
+    """A dense autoencoder of either kind, for items of one shape."""
 
-    def __init__(self, settings: DenseSettings, width: int) -> None:
-        """Makes the layers; `start` or a checkpoint fills them."""
+    def __init__(self, settings: DenseSettings, item_shape: tuple[int, ...]) -> None:
+        """Makes the layers; `start` or a checkpoint fills them.
+
+        Items come as vectors; `item_shape`, the shape that they had before, matters to a decoder of pictures alone.
+        """
+        width = math.prod(item_shape)
         if settings.network == "plain":
             super().__init__(_PlainEncoder(settings, width), _PlainDecoder(settings, width))
         else:
-            encoder, decoder = _ResidualEncoder(settings, width), _ResidualDecoder(settings, width)
+            encoder, decoder = _ResidualEncoder(settings, width), _ResidualDecoder(settings, item_shape)
             super().__init__(encoder, decoder, bases=(encoder.klt, decoder.klt))
         self.settings = settings
 
@@ -97,7 +133,8 @@ class DenseAutoencoder(Autoencoder):
 
         Raises SettingsError where a residual network is asked for more latents than the items have components.
         """
-        initialise(self, self.settings.initialisation, generator)
+        initialise(self.encoder, self.settings.initialisation, generator)
+        initialise(self.decoder, self.settings.decoder_initialisation, generator)
         if isinstance(self.encoder, _ResidualEncoder) and isinstance(self.decoder, _ResidualDecoder):
             mean, basis, deviation = principal_components(items, self.settings.latent)
             self.encoder.start_from(mean, basis)
@@ -141,18 +178,6 @@ class _PlainEncoder(Analysis):
         return linear(self.head.in_features, self.head.out_features)
 
 
-class _PlainDecoder(nn.Module):
-    def __init__(self, settings: DenseSettings, width: int) -> None:
-        super().__init__()
-        self.body = _hidden_layers(settings.latent, settings.decoder_hidden, settings.activation)
-        self.head = linear((settings.latent, *settings.decoder_hidden)[-1], width)
-        self.squash = settings.output_activation == "sigmoid"
-
-    def forward(self, latents: Tensor) -> Tensor:
-        output: Tensor = self.head(self.body(latents))
-        return torch.sigmoid(output) if self.squash else output
-
-
 class _ResidualEncoder(Analysis):
     def __init__(self, settings: DenseSettings, width: int) -> None:
         super().__init__()
@@ -179,22 +204,50 @@ class _ResidualEncoder(Analysis):
 class _ResidualDecoder(nn.Module):
     scale: Tensor
 
-    def __init__(self, settings: DenseSettings, width: int) -> None:
+    def __init__(self, settings: DenseSettings, item_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.klt = linear(settings.latent, width)
-        self.body = _hidden_layers(settings.latent, settings.decoder_hidden, settings.activation)
-        self.head = linear((settings.latent, *settings.decoder_hidden)[-1], width)
+        self.klt = linear(settings.latent, math.prod(item_shape))
+        self.net = _residual_net(settings, item_shape)
         self.register_buffer("scale", torch.ones(()))
 
     def start_from(self, mean: Tensor, basis: Tensor, deviation: Tensor) -> None:
         _fill(self.klt, basis.T, mean)
-        zero(self.head)
+        zero(self.net.head)
         # One scale for all channels: it brings the strongest near 1 without amplifying the noise of the weakest.
         self.scale.copy_(deviation.square().mean().sqrt().clamp_min(1e-6))
 
     def forward(self, latents: Tensor) -> Tensor:
-        output: Tensor = self.klt(latents) + self.head(self.body(latents / self.scale))
+        output: Tensor = self.klt(latents) + self.net(latents / self.scale)
         return output
+
+
+class _Layers(nn.Module):
+    """Hidden layers and a linear head: latents [N, C] -> vectors [N, D]."""
+
+    def __init__(self, settings: DenseSettings, width: int) -> None:
+        super().__init__()
+        self.body = _hidden_layers(settings.latent, settings.decoder_hidden, settings.activation)
+        self.head = linear((settings.latent, *settings.decoder_hidden)[-1], width)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        output: Tensor = self.head(self.body(latents))
+        return output
+
+
+class _PlainDecoder(_Layers):
+    def __init__(self, settings: DenseSettings, width: int) -> None:
+        super().__init__(settings, width)
+        self.squash = settings.output_activation == "sigmoid"
+
+    def forward(self, latents: Tensor) -> Tensor:
+        output = super().forward(latents)
+        return torch.sigmoid(output) if self.squash else output
+
+
+def _residual_net(settings: DenseSettings, item_shape: tuple[int, ...]) -> _Layers | PictureDecoder:
+    if settings.decoder == "layers":
+        return _Layers(settings, math.prod(item_shape))
+    return PictureDecoder(settings.latent, settings.decoder_hidden, settings.maps, settings.blocks, item_shape)
 
 
 @torch.no_grad()

@@ -8,10 +8,9 @@ import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
-import torch
 from torch import Generator, Tensor, nn
 
-Initialisation = Literal["glorot", "torch"]
+Initialisation = Literal["glorot", "he", "torch"]
 
 
 class Analysis(nn.Module, ABC):
@@ -82,29 +81,32 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def initialise(module: nn.Module, how: Initialisation, generator: Generator) -> None:
-    """Draws the weights of every linear layer in `module` from `generator`.
+    """Draws the weights of every linear and convolutional layer in `module` from `generator`.
 
     `glorot`: weights uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010, equation 16; Keras's
-    default), biases zero. `torch`: weights and biases uniform within 1 / sqrt(inputs) (nn.Linear's default).
+    default), biases zero. `he`: weights normal with variance 2 / inputs (He et al. 2015), biases zero. `torch`: weights
+    and biases uniform within 1 / sqrt(inputs) (nn.Linear's default).
     Layers are drawn here, and not by their constructors, because those use torch's global generator.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            _initialise_linear(layer, how, generator)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            _initialise_layer(layer, how, generator)
 
 
-@torch.no_grad()
-def _initialise_linear(layer: nn.Linear, how: Initialisation, generator: Generator) -> None:
+def _initialise_layer(layer: nn.Linear | nn.Conv2d, how: Initialisation, generator: Generator) -> None:
+    weight, *biases = layer.parameters()
+    bound = 1 / math.sqrt(weight[0].numel()) if how == "torch" else 0.0
     if how == "glorot":
-        nn.init.xavier_uniform_(layer.weight, generator=generator)
-        nn.init.zeros_(layer.bias)
+        nn.init.xavier_uniform_(weight, generator=generator)
+    elif how == "he":
+        nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
     else:
-        bound = 1 / math.sqrt(layer.in_features)
-        nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        nn.init.uniform_(weight, -bound, bound, generator=generator)
+    for bias in biases:
+        nn.init.uniform_(bias, -bound, bound, generator=generator)
 
 
-def zero(layer: nn.Linear) -> None:
+def zero(layer: nn.Linear | nn.Conv2d) -> None:
     """Sets weights and biases to zero, so that what the layer is added to starts unchanged."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for values in layer.parameters():
+        nn.init.zeros_(values)

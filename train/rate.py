@@ -28,6 +28,7 @@ from latentwire.train.settings import require_above_zero, require_at_least, requ
 
 # Qualities at which validation measures rate and distortion.
 MEASURED = (32, 128, 224)
+FOCUS_WIDTH = 0.12
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class RateSettings:
         components: logistics in the prior of one channel.
         balance: an item's loss is weighted by (lambda / middle lambda)^-balance, so that the highest rates do not drown
             the others; 0 for no weighting.
+        focus: fraction of the items whose quality is drawn around `focus_at` (deviation 0.12) instead of uniformly.
+        focus_at: the part of the quality scale that gets more practice, 0 for quality 0 and 1 for quality 255.
     """
 
     name: ClassVar[ObjectiveName] = "rate"
@@ -50,6 +53,8 @@ class RateSettings:
     knots: int = 8
     components: int = 4
     balance: float = 0.25
+    focus: float = 0.0
+    focus_at: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuses ranges that do not rise in quality."""
@@ -58,6 +63,7 @@ class RateSettings:
         require_at_least(0, balance=self.balance)
         require_fraction(loses_at_lowest=self.loses[0], loses_at_highest=self.loses[1])
         require_above_zero(loses_at_highest=self.loses[1])
+        require_fraction(focus=self.focus, focus_at=self.focus_at)
         if self.tradeoff is not None:
             require_above_zero(lambda_at_lowest=self.tradeoff[0], lambda_at_highest=self.tradeoff[1])
         if self.loses[0] <= self.loses[1] or (self.tradeoff and self.tradeoff[0] >= self.tradeoff[1]):
@@ -118,8 +124,15 @@ class Rate(Objective):
             scores[f"mse_{quality}"] = error.sum() / batch[0].numel()
         return scores
 
+    def _positions(self, count: int, generator: Generator) -> Tensor:
+        """A place on the quality scale for each item, [count] in [0, 1]."""
+        anywhere, focused = torch.rand(2, count, generator=generator)
+        normal = torch.randn(count, generator=generator)
+        near = (self.settings.focus_at + FOCUS_WIDTH * normal).clamp(0, 1)
+        return torch.where(focused < self.settings.focus, near, anywhere)
+
     def _loss(self, batch: Tensor, generator: Generator) -> tuple[Tensor, Scores]:
-        position = torch.rand(len(batch), generator=generator)
+        position = self._positions(len(batch), generator)
         tradeoff = self.tradeoff(position)
         steps = self.step_sizes(position)
         latents = self.network.encode(batch)

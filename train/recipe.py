@@ -1,6 +1,6 @@
 """What to train and how: presets, and the recipe that a run folder records."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -79,20 +79,24 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Preset:
-    """Defaults that belong together."""
+    """Defaults that belong together; the network may depend on the shape of an item."""
 
-    network: DenseSettings
+    network: Callable[[tuple[int, ...]], DenseSettings]
     loop: LoopSettings
     objective: str
 
 
-# The two seed programs, with their own settings, and the codec that is to beat them.
+# The two seed programs, with their own settings, and the codec that is to beat them. What the seeds' presets hand on is
+# the moving average of the weights over their programs' own course: the programs' last weights jitter by the last
+# batches.
 PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
     {
-        "keras": Preset(dense.KERAS, LoopSettings(epochs=10, batch=256, learning_rate=1e-3, adam_epsilon=1e-7), "mse"),
-        "torch": Preset(dense.TORCH, LoopSettings(epochs=10, batch=128, learning_rate=1e-3), "mse"),
+        "keras": Preset(
+            lambda _: dense.KERAS, LoopSettings(epochs=10, batch=256, adam_epsilon=1e-7, average=0.99), "mse"
+        ),
+        "torch": Preset(lambda _: dense.TORCH, LoopSettings(epochs=10, batch=128, average=0.995), "mse"),
         "codec": Preset(
-            dense.CODEC,
+            dense.codec_network,
             LoopSettings(epochs=40, batch=256, schedule="cosine", warmup=200, clip=5.0, average=0.999),
             "rate",
         ),
@@ -104,11 +108,12 @@ def dense_recipe(
     preset: PresetName | None = None,
     objective: str | None = None,
     *,
+    item_shape: tuple[int, ...],
     network: Mapping[str, Any] | None = None,
     objective_settings: Mapping[str, Any] | None = None,
     loop: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """A recipe for vectors: a preset, with the named settings changed.
+    """A recipe for items of a shape (that of one item, before it became a vector): a preset, with settings changed.
 
     Without a preset it is `codec` for the objective `rate`, which is the default, and `torch` for the others.
     `variational` and `adversarial` match the code to N(0, I), so they make a preset's rectified code linear unless
@@ -119,7 +124,7 @@ def dense_recipe(
         raise SettingsError(f"preset must be one of {', '.join(PRESETS)}, found {name!r}")
     base = PRESETS[name]
     kind = settings_class(objective or base.objective)
-    shape = base.network
+    shape = base.network(item_shape)
     if kind.name in ("variational", "adversarial"):
         shape = replace(shape, code_activation="linear")
     return Recipe(

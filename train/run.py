@@ -121,7 +121,7 @@ def load_run(path: str | Path) -> TrainedRun:
         raise RunError(f"{folder} is not finished: continue it with `latentwire train dense --out {folder} --resume`")
     recipe = Recipe.from_json(document)
     contract = ItemContract.from_json(document["contract"])
-    network, objective = _construct(recipe, contract)
+    network, objective = _construct(recipe, tuple(document["data"]["item_shape"]))
     _load_weights(network, objective, checkpoint.read(folder / CHECKPOINT_FILE), folder)
     for module in (network, objective):
         module.eval().requires_grad_(False)
@@ -147,9 +147,9 @@ def _load_weights(network: Autoencoder, objective: Objective, state: checkpoint.
         ) from error
 
 
-def _construct(recipe: Recipe, contract: ItemContract) -> tuple[Autoencoder, Objective]:
+def _construct(recipe: Recipe, item_shape: tuple[int, ...]) -> tuple[Autoencoder, Objective]:
     """The modules of a recipe, their weights not yet set."""
-    network = DenseAutoencoder(recipe.network, int(contract.shape[-1]))
+    network = DenseAutoencoder(recipe.network, item_shape)
     return network, create(recipe.objective, network, recipe.network.latent)
 
 
@@ -170,7 +170,7 @@ def _run_to_end(recipe: Recipe, split: Split, out: Path, document: dict[str, Any
 def _prepared_loop(recipe: Recipe, split: Split) -> Loop:
     """Network and objective with their first weights, ready for the first step."""
     generator = Generator().manual_seed(recipe.loop.seed)
-    network, objective = _construct(recipe, split.train.contract)
+    network, objective = _construct(recipe, split.train.item_shape)
     sample = split.train.batch(_sample_indices(len(split.train), recipe.loop.seed))
     with threads(recipe.loop.threads):
         network.start(sample, generator)

@@ -53,7 +53,14 @@ def test_every_option_changes_its_setting(data: Path, tmp_path: Path) -> None:
             "--decoder-hidden": "7",
             "--activation": "gelu",
         },
-        **{"--code-activation": "linear", "--output-activation": "linear", "--initialisation": "glorot"},
+        **{
+            "--code-activation": "linear",
+            "--output-activation": "linear",
+            "--initialisation": "glorot",
+            "--decoder-initialisation": "he",
+            "--decoder": "layers",
+        },
+        **{"--maps": "3,2", "--blocks": "2,0", "--focus": "0.4", "--focus-at": "0.3"},
         **{"--lambda": "1,90", "--loses": "0.5,0.1", "--knots": "5", "--components": "2", "--balance": "0.5"},
     }
     result = dense(
@@ -76,7 +83,7 @@ def test_there_is_an_option_for_every_setting() -> None:
     preset = PRESETS["codec"]
     settings = {
         *to_json(preset.loop),
-        *to_json(preset.network),
+        *to_json(preset.network((8, 8))),
         *(name for kind in SETTINGS for name in to_json(kind())),
     }
     assert options == settings

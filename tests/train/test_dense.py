@@ -8,11 +8,13 @@ import torch
 from torch import Generator, nn
 
 from latentwire.train import DenseSettings, SettingsError
-from latentwire.train.dense import CODEC, KERAS, TORCH, DenseAutoencoder, principal_components
+from latentwire.train.dense import KERAS, TORCH, DenseAutoencoder, codec_network, principal_components
+
+CODEC = codec_network((64,))
 
 
 def network(settings: DenseSettings, width: int, items: torch.Tensor | None = None, seed: int = 0) -> DenseAutoencoder:
-    made = DenseAutoencoder(settings, width)
+    made = DenseAutoencoder(settings, (width,))
     made.start(torch.zeros(1, width) if items is None else items, Generator().manual_seed(seed))
     return made
 
@@ -110,3 +112,49 @@ def test_weights_come_from_the_generator_alone() -> None:
     again, other = network(KERAS, 20, seed=3).state_dict(), network(KERAS, 20, seed=4).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["encoder.head.weight"], other["encoder.head.weight"])
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 7), (1, 1), (6, 4, 3)])
+def test_a_decoder_of_pictures_starts_as_the_components_and_has_the_items_shape(shape: tuple[int, ...]) -> None:
+    items = torch.rand(200, math.prod(shape), generator=Generator().manual_seed(0))
+    settings = replace(CODEC, latent=1, decoder="pictures", maps=(3, 2), blocks=(1, 2), decoder_hidden=(5,))
+    made = DenseAutoencoder(settings, shape)
+    made.start(items, Generator().manual_seed(0))
+    latents = made.encode(items)
+    torch.testing.assert_close(made.decode(latents), made.decoder.klt(latents))
+    nn.init.normal_(made.decoder.net.head.weight)
+    assert made.decode(latents).shape == items.shape
+    assert not made.decode(latents).equal(made.decoder.klt(latents))
+
+
+def test_a_decoder_of_pictures_paints_rows_and_channels_in_the_items_order() -> None:
+    """Biases of the last layer that differ by channel must come out interleaved, as the items have them."""
+    made = DenseAutoencoder(replace(CODEC, latent=1, decoder="pictures"), (4, 4, 2))
+    made.start(torch.rand(20, 32), Generator().manual_seed(0))
+    net = made.decoder.net
+    with torch.no_grad():
+        net.head.bias.copy_(torch.tensor([1.0] * 4 + [2.0] * 4))
+    torch.testing.assert_close(net(torch.zeros(1, 1)), torch.tensor([1.0, 2.0]).repeat(16)[None])
+
+
+def test_a_decoder_of_pictures_needs_pictures() -> None:
+    with pytest.raises(SettingsError, match=r"items of shape \[H, W\] or \[H, W, channels\], found \[64\]"):
+        DenseAutoencoder(replace(CODEC, decoder="pictures"), (64,))
+    with pytest.raises(SettingsError, match="belongs to --network residual"):
+        replace(TORCH, decoder="pictures")
+
+
+@pytest.mark.parametrize(
+    ("shape", "latent", "decoder"),
+    [
+        ((5,), 5, "layers"),
+        ((300,), 96, "layers"),
+        ((8, 8), 64, "layers"),
+        ((28, 28), 96, "pictures"),
+        ((16, 20, 3), 96, "pictures"),
+    ],
+)
+def test_the_codec_network_fits_the_items(shape: tuple[int, ...], latent: int, decoder: str) -> None:
+    settings = codec_network(shape)
+    assert (settings.latent, settings.decoder) == (latent, decoder)
+    assert DenseAutoencoder(settings, shape).settings == settings

@@ -18,7 +18,7 @@ def runs(halves: Split, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t
     made = {}
     for kind in SETTINGS:
         folder = tmp_path_factory.mktemp("runs") / kind.name
-        train(dense_recipe(objective=kind.name, network=SMALL, loop=SHORT), halves, folder)
+        train(dense_recipe(item_shape=(8, 8), objective=kind.name, network=SMALL, loop=SHORT), halves, folder)
         made[kind.name] = folder, load_run(folder)
     return made
 
@@ -73,7 +73,7 @@ def test_quality_buys_less_error_for_more_bits(runs, held_out) -> None:
 def test_training_beats_the_principal_components_it_starts_from(halves, held_out, tmp_path: Path, runs) -> None:
     """At an equal rate: the untrained network is the principal components, one learning rate of almost zero away."""
     still = {**SHORT, "epochs": 1, "learning_rate": 1e-9, "average": 0.0}
-    train(dense_recipe(objective="rate", network=SMALL, loop=still), halves, tmp_path)
+    train(dense_recipe(item_shape=(8, 8), objective="rate", network=SMALL, loop=still), halves, tmp_path)
     curves = []
     for run in (load_run(tmp_path), runs["rate"][1]):
         points = [quantized(run, held_out, quality) for quality in range(0, 256, 15)]

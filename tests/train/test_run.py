@@ -26,15 +26,16 @@ from latentwire.train import (
 )
 from latentwire.train import split as split_items
 from latentwire.train.checkpoint import Checkpoint, read, write
+from latentwire.train.data import DataRequest, load_split
 from latentwire.train.objectives import SETTINGS
 from latentwire.train.recipe import change
 
 SMALL = {"latent": 4, "hidden": (16,), "decoder_hidden": (16,)}
-QUICK = {"epochs": 3, "batch": 32, "checkpoint_steps": 7, "average": 0.9, "clip": 1.0, "schedule": "cosine"}
+QUICK = {"epochs": 3, "batch": 32, "checkpoint_steps": 20, "average": 0.9, "clip": 1.0, "schedule": "cosine"}
 
 
 def quick(objective: str, **loop: object) -> Recipe:
-    return dense_recipe(objective=objective, network=SMALL, loop={**QUICK, **loop})
+    return dense_recipe(item_shape=(8, 8), objective=objective, network=SMALL, loop={**QUICK, **loop})
 
 
 def checkpoint_bytes(folder: Path) -> bytes:
@@ -53,7 +54,7 @@ class InterruptedRunError(Exception):
 
 
 # Each objective once, and `rate` also within an epoch, at its end and in the last one.
-STOPS = [("rate", 1), ("rate", 6), ("rate", 18), ("mse", 4), ("denoising", 7), ("variational", 9), ("adversarial", 8)]
+STOPS = [("rate", 1), ("rate", 6), ("rate", 8), ("mse", 4), ("denoising", 2), ("variational", 5), ("adversarial", 3)]
 
 
 @pytest.mark.parametrize(("objective", "stores"), STOPS)
@@ -82,10 +83,10 @@ def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(
 @pytest.mark.slow
 def test_a_killed_process_resumes_to_the_same_bytes(digits, tmp_path: Path) -> None:
     np.save(tmp_path / "digits.npy", digits.items)
-    recipe = dense_recipe(network=SMALL, loop={**QUICK, "epochs": 30})
+    recipe = dense_recipe(item_shape=(8, 8), network=SMALL, loop={**QUICK, "epochs": 30})
     request = DataRequest(str(tmp_path / "digits.npy"))
     train(recipe, load_split(request), tmp_path / "whole")
-    options = "--epochs 30 --batch 32 --checkpoint-steps 7 --average 0.9 --clip 1 --schedule cosine"
+    options = "--epochs 30 --batch 32 --checkpoint-steps 20 --average 0.9 --clip 1 --schedule cosine"
     shape = "--hidden 16 --latent 4"
     program = "from latentwire.train.cli import train; train()"
     files = ["--data", request.path, "--out", str(tmp_path / "killed")]
@@ -173,7 +174,7 @@ def _parts(content: bytes, path: Path):
 @pytest.mark.parametrize("kind", SETTINGS)
 @pytest.mark.parametrize("preset", ["keras", "torch", "codec"])
 def test_recipes_survive_json(kind, preset) -> None:
-    recipe = dense_recipe(preset, kind.name, network={"hidden": (7, 5)})
+    recipe = dense_recipe(preset, kind.name, item_shape=(28, 28), network={"hidden": (7, 5)})
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
@@ -193,7 +194,9 @@ def test_recipes_survive_json(kind, preset) -> None:
     ],
 )
 def test_reading_a_recipe_is_strict(change_document, message: str) -> None:
-    document = json.loads(json.dumps(dense_recipe(objective_settings={"tradeoff": (1.0, 2.0)}).to_json()))
+    document = json.loads(
+        json.dumps(dense_recipe(item_shape=(9,), objective_settings={"tradeoff": (1.0, 2.0)}).to_json())
+    )
     change_document(document)
     with pytest.raises(SettingsError, match=message):
         Recipe.from_json(document)
@@ -201,19 +204,19 @@ def test_reading_a_recipe_is_strict(change_document, message: str) -> None:
 
 def test_presets_and_objectives_choose_each_other() -> None:
     def chosen(*names: str | None) -> tuple[str, str]:
-        recipe = dense_recipe(*names)
+        recipe = dense_recipe(*names, item_shape=(8, 8))
         return recipe.preset, recipe.objective.name
 
     assert chosen() == ("codec", "rate")
     assert chosen("keras") == ("keras", "mse")
     assert chosen(None, "denoising") == ("torch", "denoising")
     assert chosen("torch", "rate") == ("torch", "rate")
-    assert dense_recipe("keras").network.code_activation == "relu"
-    assert dense_recipe("keras", "variational").network.code_activation == "linear"
+    assert dense_recipe("keras", item_shape=(8, 8)).network.code_activation == "relu"
+    assert dense_recipe("keras", "variational", item_shape=(8, 8)).network.code_activation == "linear"
     with pytest.raises(SettingsError, match="preset must be one of"):
-        dense_recipe("resnet")
+        dense_recipe("resnet", item_shape=(8, 8))
     with pytest.raises(SettingsError, match="denoising has no setting beta; it has noise"):
-        dense_recipe(objective="denoising", objective_settings={"beta": 2.0})
+        dense_recipe(item_shape=(8, 8), objective="denoising", objective_settings={"beta": 2.0})
 
 
 def test_a_diverging_run_says_so(halves, tmp_path: Path) -> None:
@@ -236,7 +239,7 @@ def test_float_items_keep_their_range(tmp_path: Path) -> None:
 
 
 def test_settings_change_only_what_they_have() -> None:
-    loop = dense_recipe().loop
+    loop = dense_recipe(item_shape=(3,)).loop
     assert change(loop, {"epochs": 3}) == replace(loop, epochs=3)
     with pytest.raises(SettingsError, match="epochs must be at least 1"):
         change(loop, {"epochs": 0})
