@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from latentwire.runtime.errors import BudgetError, SettingError
-from latentwire.runtime.packet import MIN_PACKET_BYTES
 
-SLACK_SHARE, SLACK_BYTES = 8, 32
-"""Above a quality that does not fit, others are tried until a packet is too long by an eighth and 32 bytes."""
+SLACK_SHARE, SLACK_BYTES = 64, 8
+"""Above a quality that does not fit, others are tried until a packet is too long by a 64th and 8 bytes."""
 
 
 def highest_quality(encode: Callable[[int], bytes], max_bytes: int, highest: int) -> tuple[int, bytes]:
@@ -24,11 +23,11 @@ def highest_quality(encode: Callable[[int], bytes], max_bytes: int, highest: int
         highest: the highest quality to try.
 
     Raises:
-        SettingError: ``max_bytes`` is too small for any packet.
+        SettingError: ``max_bytes`` is below 1.
         BudgetError: not even quality 0 fits.
     """
-    if max_bytes < MIN_PACKET_BYTES:
-        raise SettingError(f"expected max_bytes of at least {MIN_PACKET_BYTES} (an empty packet), found {max_bytes}")
+    if max_bytes < 1:
+        raise SettingError(f"expected max_bytes from 1, found {max_bytes}")
     packet = encode(highest)
     if len(packet) <= max_bytes:
         return highest, packet

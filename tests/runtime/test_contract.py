@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latentwire.runtime.contract import DTYPES, ItemContract, dtype_range
+from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError
+
+DIGITS = ItemContract("uint8", ("items", 4), (0, 16))
+FLOATS = ItemContract("float32", ("items", 2), (-1.0, 1.0))
+
+
+def test_items_that_fit_are_returned_as_they_are():
+    items = np.full((3, 4), 16, np.uint8)
+    assert DIGITS.validate(items) is items
+
+
+@pytest.mark.parametrize(
+    ("contract", "items", "error", "said"),
+    [
+        (DIGITS, np.zeros((3, 4)), InputTypeError, "found float64"),
+        (DIGITS, [[0, 0, 0, 0]], InputTypeError, "found list"),
+        (DIGITS, np.zeros((3, 5), np.uint8), InputShapeError, r"expected shape \[items, 4\], found \[3, 5\]"),
+        (DIGITS, np.zeros((0, 4), np.uint8), InputShapeError, "found"),
+        (DIGITS, np.zeros(4, np.uint8), InputShapeError, "found"),
+        (DIGITS, np.array([[0, 0, 17, 0]], np.uint8), InputRangeError, r"found 17 at index \[0, 2\]"),
+        (FLOATS, np.array([[0, 0], [0, np.nan]], np.float32), InputRangeError, r"found nan at index \[1, 1\]"),
+        (FLOATS, np.array([[np.inf, 0]], np.float32), InputRangeError, "found inf"),
+        (FLOATS, np.array([[0, -1.5]], np.float32), InputRangeError, "found -1.5"),
+    ],
+)
+def test_items_that_do_not_fit_name_what_is_wrong(contract, items, error, said):
+    with pytest.raises(error, match=said):
+        contract.validate(items)
+
+
+def test_floats_of_the_full_range_are_still_refused_when_not_finite():
+    contract = ItemContract("float32", ("items", 1), dtype_range("float32"))
+    with pytest.raises(InputRangeError):
+        contract.validate(np.array([[np.nan]], np.float32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_contract_survives_json(dtype):
+    contract = ItemContract.of(np.zeros((2, 3), dtype))
+    assert contract.shape == ("items", 3)
+    assert ItemContract.from_json(contract.to_json()) == contract
+
+
+def test_no_contract_is_made_of_items_without_a_length_or_of_another_dtype():
+    with pytest.raises(InputShapeError):
+        ItemContract.of(np.zeros((0, 3), np.uint8))
+    with pytest.raises(InputTypeError):
+        ItemContract.of(np.zeros((2, 3)))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["dtype", "shape", "range", "extra"]), json_values)
+def test_any_change_of_the_json_is_the_same_contract_or_an_error(key, value):
+    document = DIGITS.to_json() | {key: value}
+    try:
+        contract = ItemContract.from_json(document)
+    except ManifestError:
+        return
+    assert key != "extra"
+    assert contract.to_json().keys() == document.keys()
