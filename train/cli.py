@@ -57,6 +57,7 @@ LOOP_OPTIONS = (
     ("--threads", "threads", int, "Threads for torch."),
     ("--minutes", "minutes", float, "Time box; the schedule follows the clock then."),
     ("--checkpoint-steps", "checkpoint_steps", int, "Steps from one checkpoint to the next."),
+    ("--arithmetic", "arithmetic", click.Choice(["float32", "bfloat16"]), "Of products and convolutions in training."),
 )
 NETWORK_OPTIONS = (
     (

@@ -137,7 +137,7 @@ class DenseAutoencoder(Autoencoder):
         initialise(self.decoder, self.settings.decoder_initialisation, generator)
         if isinstance(self.encoder, _ResidualEncoder) and isinstance(self.decoder, _ResidualDecoder):
             mean, basis, deviation = principal_components(items, self.settings.latent)
-            self.encoder.start_from(mean, basis)
+            self.encoder.start_from(mean, basis, (items - mean).square().mean().sqrt())
             self.decoder.start_from(mean, basis, deviation)
 
 
@@ -185,9 +185,13 @@ class _ResidualEncoder(Analysis):
         self.body = _hidden_layers(width, settings.hidden, settings.activation)
         self.head = linear((width, *settings.hidden)[-1], settings.latent)
 
-    def start_from(self, mean: Tensor, basis: Tensor) -> None:
+    def start_from(self, mean: Tensor, basis: Tensor, deviation: Tensor) -> None:
         _fill(self.klt, basis, -basis @ mean)
         zero(self.head)
+        # Weights are drawn for inputs of mean 0 and variance 1: what makes the items so goes into the first layer.
+        first = next((layer for layer in self.body if isinstance(layer, nn.Linear)), self.head)
+        weight = first.weight.detach() / deviation.clamp_min(1e-6)
+        _fill(first, weight, first.bias.detach() - weight @ mean)
 
     def features(self, x: Tensor) -> Tensor:
         features: Tensor = self.body(x)
@@ -208,13 +212,14 @@ class _ResidualDecoder(nn.Module):
         super().__init__()
         self.klt = linear(settings.latent, math.prod(item_shape))
         self.net = _residual_net(settings, item_shape)
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("scale", torch.ones(settings.latent))
 
     def start_from(self, mean: Tensor, basis: Tensor, deviation: Tensor) -> None:
         _fill(self.klt, basis.T, mean)
         zero(self.net.head)
-        # One scale for all channels: it brings the strongest near 1 without amplifying the noise of the weakest.
-        self.scale.copy_(deviation.square().mean().sqrt().clamp_min(1e-6))
+        # Brings the strong channels near 1 without amplifying the noise of the weak ones.
+        variance = deviation.square()
+        self.scale.copy_((variance + 0.2 * variance.mean()).sqrt().clamp_min(1e-6))
 
     def forward(self, latents: Tensor) -> Tensor:
         output: Tensor = self.klt(latents) + self.net(latents / self.scale)

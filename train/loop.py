@@ -169,7 +169,8 @@ class Loop:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             optimizer.zero_grad()
-            loss, scores = player.loss(batch, self.generator)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.arithmetic == "bfloat16"):
+                loss, scores = player.loss(batch, self.generator)
             if not torch.isfinite(loss):
                 raise DivergedError(
                     f"the loss of the {player.name} is {loss.item()} at step {self.position.step}: lower "

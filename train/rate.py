@@ -49,11 +49,11 @@ class RateSettings:
 
     name: ClassVar[ObjectiveName] = "rate"
     tradeoff: tuple[float, float] | None = None
-    loses: tuple[float, float] = (0.6, 0.01)
+    loses: tuple[float, float] = (0.7, 0.02)
     knots: int = 8
-    components: int = 4
-    balance: float = 0.25
-    focus: float = 0.0
+    components: int = 3
+    balance: float = 0.5
+    focus: float = 0.5
     focus_at: float = 0.5
 
     def __post_init__(self) -> None:

@@ -97,7 +97,16 @@ PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
         "torch": Preset(lambda _: dense.TORCH, LoopSettings(epochs=10, batch=128, average=0.995), "mse"),
         "codec": Preset(
             dense.codec_network,
-            LoopSettings(epochs=40, batch=256, schedule="cosine", warmup=200, clip=5.0, average=0.999),
+            LoopSettings(
+                epochs=40,
+                batch=128,
+                learning_rate=2e-3,
+                schedule="cosine",
+                warmup=200,
+                basis_rate=0.1,
+                clip=50.0,
+                average=0.999,
+            ),
             "rate",
         ),
     }
