@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import BinaryIO
 
@@ -151,6 +150,8 @@ class Decoder(CodecHalf):
     def _map(self, work: Callable[[Bytes], Array | RemoteError], packets: list[Bytes]) -> list[Array | RemoteError]:
         if self._profile.unpack_threads == 1:
             return [work(packet) for packet in packets]
+        from concurrent.futures import ThreadPoolExecutor  # a device never needs it, and it is slow to import
+
         with ThreadPoolExecutor(self._profile.unpack_threads) as pool:
             return list(pool.map(work, packets))
 

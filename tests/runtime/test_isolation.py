@@ -1,0 +1,102 @@
+"""The runtime on a device: no torch, no onnx, no other layer, and quick to import."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BLOCKER = """
+import sys
+
+class Blocker:
+    blocked = ("torch", "onnx", "onnxscript", "onnx_ir", "PIL", "tqdm", "matplotlib", "sklearn", "safetensors")
+
+    def find_spec(self, name, path=None, target=None):
+        if any(name == blocked or name.startswith(blocked + ".") for blocked in self.blocked):
+            raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+WORK = """
+Blocker.blocked += ("latentwire.train", "latentwire.export")
+
+import importlib
+import pkgutil
+
+import numpy as np
+
+import latentwire.runtime
+
+for module in pkgutil.iter_modules(latentwire.runtime.__path__):
+    if module.name != "__main__":
+        importlib.import_module(f"latentwire.runtime.{module.name}")
+
+from latentwire.runtime import Decoder, Encoder, selftest
+
+bundle, items = sys.argv[1], np.load(sys.argv[2])
+packet = Encoder(bundle).encode(items, 200)
+assert Decoder(bundle).decode(packet).shape == items.shape
+selftest(bundle).raise_on_failure()
+for name in Blocker.blocked:
+    assert name not in sys.modules, name
+print(len(packet))
+"""
+
+TIMED = """
+import time
+began = time.process_time()
+import latentwire.runtime
+print(time.process_time() - began)
+"""
+
+
+def fresh(code: str, *arguments: str, status: int = 0) -> str:
+    """What a new interpreter prints."""
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == status, result.stderr
+    return result.stdout
+
+
+def test_the_runtime_works_where_torch_and_onnx_are_blocked(bundle: Path, digits: np.ndarray, tmp_path: Path):
+    items = tmp_path / "items.npy"
+    np.save(items, digits[:5])
+    assert int(fresh(BLOCKER + WORK, str(bundle), str(items))) > 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["train", "dense", "--data", ".", "--out", "run"], "train"),
+        (["export", ".", "--out", "bundle"], "export"),
+        (["verify", "."], "export"),
+        (["demo"], "demo"),
+    ],
+)
+def test_a_command_whose_extra_is_missing_says_which_to_install(arguments, extra, tmp_path):
+    code = BLOCKER + f"from latentwire.runtime.cli import main\nmain({arguments})"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert f"`latentwire {arguments[0]}` needs the {extra} extra" in result.stderr
+    assert f"pip install 'latentwire[{extra}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_help_lists_commands_whose_extra_is_missing():
+    help_text = fresh(BLOCKER + "from latentwire.runtime.cli import main\nmain(['--help'])")
+    for command in ("encode", "decode", "inspect", "selftest", "train", "export", "verify", "explore", "demo"):
+        assert f"\n  {command} " in help_text
+
+
+def test_the_runtime_is_imported_in_under_300_ms():
+    fresh(TIMED)  # once for the bytecode files; after that nothing is waited for, so the processor's time is all of it
+    assert min(float(fresh(TIMED)) for _ in range(5)) < 0.3
+
+
+def test_onnxruntime_waits_for_the_first_session():
+    code = "import sys, latentwire.runtime\nprint('onnxruntime' in sys.modules)"
+    assert fresh(code) == f"False{os.linesep}"
