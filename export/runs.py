@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def export_run(
         steps=trained.steps,
         precisions=precisions,
         holdout=load_items(Path(holdout), trained.contract) if holdout else None,
-        training=trained.provenance,
+        training=without_folders(trained.provenance),
         calibration={"source": source.name},
         overwrite=overwrite,
     )
@@ -84,6 +85,15 @@ def reference_of(trained: TrainedRun) -> Reference:
 def family_of(trained: TrainedRun) -> Dense:
     """The family object of a run."""
     return Dense(trained.contract, channels=int(trained.provenance["network"]["latent"]))
+
+
+def without_folders(value: Any) -> Any:
+    """JSON with every absolute path cut down to its last part: a bundle is published, folders are the trainer's own."""
+    if isinstance(value, dict):
+        return {key: without_folders(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_folders(part) for part in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def training_source(trained: TrainedRun) -> Path:
