@@ -2,9 +2,9 @@
 
 Slow and clear. It shares no code with the runtime or the export, so that bytes on which both agree are right.
 
-Rows [P, C] hold P positions of C channels. `frequency` [D, S] has rows that sum to 4096; its last column is the escape,
-column k stands for symbol k - (S - 1) // 2. `index` [P, C] names the row of each element; row 0 is not coded, its symbol
-is 0. Elements are taken in row-major order; element i is coded by lane i % lanes.
+Rows [P, C] hold P positions of C channels. `frequency` [D, S] has rows that sum to 4096; its last column is the
+escape, column k stands for symbol k - (S - 1) // 2. `index` [P, C] names the row of each element; row 0 is not coded,
+its symbol is 0. Elements are taken in row-major order; element i is coded by lane i % lanes.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def adler32(data: bytes) -> int:
 
 def write_fields(fields: Fields) -> bytes:
     """Put header and checksum around the body."""
-    for width, width_log2 in WIDTHS.items():
+    for width in WIDTHS:
         length = 9 + width * (len(fields.size) + 1) + len(fields.body) + 4
         if max(*fields.size, length) < 256**width:
             break
     lanes_log2 = fields.lanes.bit_length() - 1
-    layout = lanes_log2 + 16 * width_log2 + 64 * (len(fields.size) - 1)
+    layout = lanes_log2 + 16 * WIDTHS[width] + 64 * (len(fields.size) - 1)
     data = b"LW" + bytes([1]) + fields.codec[:4] + bytes([fields.quality, layout])
     data += b"".join(n.to_bytes(width, "little") for n in [*fields.size, length]) + fields.body
     return data + adler32(data).to_bytes(4, "little")
