@@ -58,8 +58,11 @@ def read(path: Path) -> Checkpoint:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it: a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Writes a file under a temporary name beside it, then renames it: a reader never sees half of it.
+
+    The temporary name is always the same, so that a resumed run writes over what a kill left behind.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)

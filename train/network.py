@@ -95,15 +95,17 @@ def initialise(module: nn.Module, how: Initialisation, generator: Generator) -> 
 
 def _initialise_layer(layer: nn.Linear | nn.Conv2d, how: Initialisation, generator: Generator) -> None:
     weight, *biases = layer.parameters()
-    bound = 1 / math.sqrt(weight[0].numel()) if how == "torch" else 0.0
     if how == "glorot":
         nn.init.xavier_uniform_(weight, generator=generator)
     elif how == "he":
         nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
     else:
-        nn.init.uniform_(weight, -bound, bound, generator=generator)
+        bound = 1 / math.sqrt(weight[0].numel())
+        for values in (weight, *biases):
+            nn.init.uniform_(values, -bound, bound, generator=generator)
+        return
     for bias in biases:
-        nn.init.uniform_(bias, -bound, bound, generator=generator)
+        nn.init.zeros_(bias)
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> None:
