@@ -169,6 +169,8 @@ class Golden:
         source, latents = (fields.child(name, FileRef.from_json) for name in ("input", "latents"))
         golden = cls(source, latents, fields.array("cases", GoldenCase.from_json))
         fields.done()
+        if not golden.cases:
+            raise ManifestError(f"{where}.cases: expected one or more, found none: nothing could be tested")
         return golden
 
     def files(self) -> list[FileRef]:

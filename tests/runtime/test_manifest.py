@@ -72,6 +72,7 @@ def test_every_missing_and_every_unknown_key_is_an_error(document):
         (("files", 1), None),
         (("parity",), []),
         (("golden", "cases", 0, "quality"), -1),
+        (("golden", "cases"), []),
         (("provenance", "tools"), "onnx"),
     ],
 )
