@@ -22,6 +22,7 @@ from latentwire.export.transforms import Analysis, Synthesis, freeze, to_onnx
 from latentwire.export.verify import Reference, verify_bundle
 from latentwire.export.writer import BundleWriter, identity_of, provenance_of
 from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.errors import SettingError
 
 PRECISIONS = ("fp32", "int8", "fp16")
 DEFAULT_QUALITY = 128
@@ -93,6 +94,7 @@ def export_codec(
 
     Raises:
         ExportError: a module cannot be exported, or the data does not fit; names which and why.
+        SettingError: unknown precisions.
         QuantizationError: int8 cannot stay within its limits.
         ParityError: the finished bundle fails its own verification.
     """
@@ -133,7 +135,7 @@ def check_precisions(precisions: Sequence[str]) -> None:
     """fp32 first among known names, each once."""
     unknown = [name for name in precisions if name not in PRECISIONS]
     if unknown or "fp32" not in precisions or len(set(precisions)) != len(precisions):
-        raise ExportError(
+        raise SettingError(
             f"precisions must be distinct names of {', '.join(PRECISIONS)} with fp32 among them (the yardstick of the "
             f"others), found {', '.join(precisions) or 'none'}"
         )

@@ -13,6 +13,7 @@ from torch import nn
 from latentwire.export import ExportError, QuantizationError, export_codec
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.errors import SettingError
 
 CHANNELS = 20
 
@@ -152,8 +153,6 @@ def test_what_cannot_be_quantized_says_which_layers_cost_how_much(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"precisions": ("int8",)}, "fp32"),
-        ({"precisions": ("fp32", "int4")}, "int4"),
         ({"steps": np.ones((256, 3), np.float32)}, "steps"),
         ({"data": digit_images()[:10]}, "at least 32"),
         ({"data": digit_images().reshape(-1, 8, 8)}, "family"),
@@ -165,6 +164,13 @@ def test_wrong_arguments_are_named_errors(tmp_path, change, message):
     with pytest.raises(ExportError, match=message):
         export_codec(*pca_modules(items / 255), **arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precisions", [("int8",), ("fp32", "int4"), ("fp32", "fp32"), ()])
+def test_unknown_precisions_are_a_usage_error(tmp_path, precisions):
+    items = digit_images()
+    with pytest.raises(SettingError, match="fp32, int8, fp16"):
+        export_codec(*pca_modules(items / 255), items, tmp_path / "codec", precisions=precisions)
 
 
 def test_an_existing_folder_is_kept_unless_told_otherwise(exported):
