@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentwire.export.graph.builder import INT64, Op, Value, flat, loop_body, number, value, vector
-from latentwire.export.tables import TOTAL
+from latentwire.export.tables import COST_UNITS, TOTAL
 from latentwire.runtime.packet import MAX_LANES_LOG2
 
 WORD = 1 << 16
 START = WORD
 """State of every lane before the first symbol is encoded and after the last one is decoded."""
+BYTES_PER_LANE = 400
 MAX_STEPS = 1 << 15
 """A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
 
@@ -26,8 +27,8 @@ MAX_STEPS = 1 << 15
 def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
     """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
 
-    A lane costs 3 bytes on average (32 bits of state that carry 0 to 16 bits of symbols): one lane for each 512
-    ideal bytes keeps that below 0.6 %. Long runs of nearly free symbols get lanes by count, to keep T below MAX_STEPS.
+    A lane costs 3 bytes on average (32 bits of state that carry 0 to 16 bits of symbols): at most one for each 400
+    ideal bytes keeps that below 0.75 %. Long runs of nearly free symbols get lanes by count, to keep T below MAX_STEPS.
 
     Args:
         op: op builder.
@@ -37,7 +38,7 @@ def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
     Returns:
         int64 scalar in 0..12.
     """
-    by_bytes = vector(op, [512 * 8 * 256 << k for k in range(1, MAX_LANES_LOG2 + 1)])
+    by_bytes = vector(op, [BYTES_PER_LANE * 8 * COST_UNITS << k for k in range(1, MAX_LANES_LOG2 + 1)])
     by_count = vector(op, [(MAX_STEPS // 2) << k for k in range(MAX_LANES_LOG2)])
     wanted = op.Or(op.GreaterOrEqual(cost, by_bytes), op.Greater(coded, by_count))
     return op.ReduceSum(op.Cast(wanted, to=INT64), keepdims=0)  # type: ignore[no-any-return]
