@@ -2,10 +2,9 @@
 
     python benchmarks/entropy_coder.py BUNDLE DATA [--quality 128] [--out FILE]
 
-DATA is an IDX or .npy file of real items for the bundle. Both sides code the same symbols with the same number of
-distributions. Ours codes with the bundle's 12-bit tables; constriction with a quantized Laplacian a channel, its scale
-fitted to the same symbols. A side's overhead is against its own ideal code length, so that it measures the coder and not
-the model. One thread, medians.
+DATA is an IDX or .npy file of real items. Both sides code the same symbols, ours with the bundle's 12-bit
+tables, constriction with a quantized Laplacian a channel whose scale is fitted to these symbols. A side's overhead is
+against its own ideal code length, so that it measures the coder and not the model. One thread, medians.
 """
 
 from __future__ import annotations
