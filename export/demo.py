@@ -29,7 +29,7 @@ from latentwire.export.runs import family_of
 from latentwire.runtime.files import whole_file
 from latentwire.train.data import Dataset, Split, from_array, split
 from latentwire.train.recipe import Recipe, dense_recipe
-from latentwire.train.run import load_run, train
+from latentwire.train.run import TrainedRun, load_run, train
 
 EPOCHS = 60
 HELD_OUT = 0.2
@@ -119,35 +119,15 @@ def run_demo(out: str | Path, *, epochs: int | None = None) -> DemoResult:
     folder.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     data = digits()
+    held = held_out(data)
     with stage("train", f"a rate codec on {len(data.train)} digits", seconds), TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         train(recipe(data.train, epochs or EPOCHS), data, run)
         trained = load_run(run)
-    held = held_out(data)
     with stage("export", f"fp32 and int8, and verify on {len(held)} held-out digits", seconds):
-        exported = export_codec(
-            trained.encoder,
-            trained.decoder,
-            data.train.items,
-            folder / BUNDLE,
-            name="digits",
-            family=family_of(trained),
-            steps=trained.steps,
-            precisions=("fp32", "int8"),
-            holdout=held.items,
-            training=trained.provenance,
-            calibration={"source": "sklearn.datasets.load_digits"},
-            overwrite=True,
-        )
+        exported = export_digits(trained, data.train, held, folder / BUNDLE)
     with stage("wire", "device process to server process", seconds):
-        wire = over_the_wire(
-            exported.path,
-            held.items,
-            QUALITIES,
-            (ALONE, TOGETHER),
-            device_variant=DEVICE_VARIANT,
-            server_variant=SERVER_VARIANT,
-        )
+        wire = send(exported.path, held)
     with stage("compare", "with floats, zlib, PNG and WebP", seconds):
         ways = (*rivals(exported.path, held.items, TOGETHER), *codec_ways(wire, held))
         draw(ways, wire, held, folder / PICTURE)
@@ -155,6 +135,36 @@ def run_demo(out: str | Path, *, epochs: int | None = None) -> DemoResult:
     with whole_file(folder / RESULTS) as file:
         file.write(json.dumps(result.to_json(), indent=1).encode())
     return result
+
+
+def export_digits(trained: TrainedRun, calibration: Dataset, held: Dataset, out: Path) -> Exported:
+    """The bundle, verified on the held-out digits."""
+    return export_codec(
+        trained.encoder,
+        trained.decoder,
+        calibration.items,
+        out,
+        name="digits",
+        family=family_of(trained),
+        steps=trained.steps,
+        precisions=("fp32", "int8"),
+        holdout=held.items,
+        training=trained.provenance,
+        calibration={"source": "sklearn.datasets.load_digits"},
+        overwrite=True,
+    )
+
+
+def send(bundle: Path, held: Dataset) -> Wire:
+    """The held-out digits from one process to another, at every quality, alone and in packets of 64."""
+    return over_the_wire(
+        bundle,
+        held.items,
+        QUALITIES,
+        (ALONE, TOGETHER),
+        device_variant=DEVICE_VARIANT,
+        server_variant=SERVER_VARIANT,
+    )
 
 
 @contextmanager
