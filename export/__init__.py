@@ -4,10 +4,15 @@ from latentwire.export import export_codec
 export_codec(encoder, decoder, items, "my-codec", precisions=("fp32", "int8"))
 """
 
-from latentwire.export.codec import Exported, export_codec
-from latentwire.export.errors import ExportError, ParityError, QuantizationError
-from latentwire.export.family import Dense, Family
-from latentwire.export.verify import Check, Reference, Report, verify_bundle
+from typing import TYPE_CHECKING
+
+from latentwire.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from latentwire.export.codec import Exported, export_codec
+    from latentwire.export.errors import ExportError, ParityError, QuantizationError
+    from latentwire.export.family import Dense, Family
+    from latentwire.export.verify import Check, Reference, Report, verify_bundle
 
 __all__ = [
     "Check",
@@ -22,3 +27,28 @@ __all__ = [
     "export_codec",
     "verify_bundle",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "codec": (
+            "Exported",
+            "export_codec",
+        ),
+        "errors": (
+            "ExportError",
+            "ParityError",
+            "QuantizationError",
+        ),
+        "family": (
+            "Dense",
+            "Family",
+        ),
+        "verify": (
+            "Check",
+            "Reference",
+            "Report",
+            "verify_bundle",
+        ),
+    },
+)

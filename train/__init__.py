@@ -7,11 +7,16 @@
 The same from the command line: `latentwire train dense --data mnist/ --out run`.
 """
 
-from latentwire.train.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
-from latentwire.train.dense import DenseSettings
-from latentwire.train.errors import DivergedError, RunError, SettingsError, TrainingError
-from latentwire.train.recipe import PRESETS, Recipe, dense_recipe
-from latentwire.train.run import TrainedRun, load_run, resume, train
+from typing import TYPE_CHECKING
+
+from latentwire.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from latentwire.train.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
+    from latentwire.train.dense import DenseSettings
+    from latentwire.train.errors import DivergedError, RunError, SettingsError, TrainingError
+    from latentwire.train.recipe import PRESETS, Recipe, dense_recipe
+    from latentwire.train.run import TrainedRun, load_run, resume, train
 
 __all__ = [
     "PRESETS",
@@ -34,3 +39,36 @@ __all__ = [
     "split",
     "train",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "data": (
+            "DataRequest",
+            "Dataset",
+            "Split",
+            "from_array",
+            "load_data",
+            "load_split",
+            "split",
+        ),
+        "dense": ("DenseSettings",),
+        "errors": (
+            "DivergedError",
+            "RunError",
+            "SettingsError",
+            "TrainingError",
+        ),
+        "recipe": (
+            "PRESETS",
+            "Recipe",
+            "dense_recipe",
+        ),
+        "run": (
+            "TrainedRun",
+            "load_run",
+            "resume",
+            "train",
+        ),
+    },
+)
