@@ -1,5 +1,5 @@
 """Programs that the demo runs by path, as processes of their own.
 
-Run as modules of `latentwire.export` they would import torch first; run by path they import what they name, and that is
-`latentwire.runtime`, NumPy and the standard library: what a device has.
+Run by path they import nothing of the export layer that they are packed with, only what they name:
+`latentwire.runtime`, NumPy and the standard library, which is what a device has.
 """
