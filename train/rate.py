@@ -49,7 +49,7 @@ class RateSettings:
 
     name: ClassVar[ObjectiveName] = "rate"
     tradeoff: tuple[float, float] | None = None
-    loses: tuple[float, float] = (0.5, 0.02)
+    loses: tuple[float, float] = (0.7, 0.02)
     knots: int = 8
     components: int = 3
     balance: float = 0.5
