@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,16 @@ def head(manifest: Manifest) -> str:
 A Latentwire codec of the family `{manifest.family}`. Codec id `{manifest.codec_id[:16]}...`, packet version
 {manifest.packet_version}.
 
-- Input and output: {contract.dtype} {list(contract.shape)}, values {contract.range[0]:g} to {contract.range[1]:g}.
+- Input and output: {contract.dtype} {contract.describe_shape()}, values {contract.range[0]:g} to {contract.range[1]:g}.
 - Quality: 0 to 255, {manifest.default_quality} by default; an input of the encoder.
 - Any encoder variant works with any decoder variant: the precision of a transform is not part of the codec id.
 
 ```python
 from latentwire.runtime import Decoder, Encoder
 
-packet = Encoder({manifest.name!r}).encode(items, quality={manifest.default_quality})
-items = Decoder({manifest.name!r}).decode(packet)
+codec = "{manifest.name}"  # this folder's path, or the name of a codec that ships with Latentwire
+packet = Encoder(codec).encode(items, quality={manifest.default_quality})
+items = Decoder(codec).decode(packet)
 ```
 """
 
@@ -58,6 +60,6 @@ def origin(manifest: Manifest) -> str:
     provenance = manifest.provenance
     lines = ["## Made from", ""]
     for title, facts in (("Training", provenance.training), ("Calibration", provenance.calibration)):
-        lines += [f"{title}:", ""] + [f"- {key}: {value}" for key, value in facts.items()] + [""]
+        lines += [f"{title}:", "", "```json", json.dumps(facts, indent=1), "```", ""]
     tools = ", ".join(f"{name} {version}" for name, version in provenance.tools.items())
     return "\n".join([*lines, f"Tools: {tools}.", ""])

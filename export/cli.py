@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +12,12 @@ import click
 def names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     """A comma-separated option as a tuple."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def show_stage(stage: str) -> None:
+    """Progress of long work, on stderr and only for a person who watches."""
+    if sys.stderr.isatty():
+        click.echo(f"{stage} ...", err=True)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -47,7 +54,14 @@ def export(
     from latentwire.export.runs import export_run
 
     exported = export_run(
-        run, out, precisions=precision, calibrate=calibrate, holdout=holdout, name=name, overwrite=overwrite
+        run,
+        out,
+        precisions=precision,
+        calibrate=calibrate,
+        holdout=holdout,
+        name=name,
+        overwrite=overwrite,
+        on_stage=show_stage,
     )
     if as_json:
         answer = {"bundle": str(exported.path), "codec_id": exported.codec_id, "parity": exported.parity}
@@ -58,7 +72,7 @@ def export(
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.argument("bundle")
 @click.option(
     "--data", type=click.Path(exists=True, path_type=Path), help="Items to verify on; the golden ones if left out."
 )
@@ -68,28 +82,34 @@ def export(
 @click.option("--limit", type=click.IntRange(min=1), default=2048, show_default=True, help="Most items to use.")
 @click.option("--write/--no-write", default=True, show_default=True, help="Put the report into the bundle (a folder).")
 @as_json
-def verify(bundle: Path, data: Path | None, run: Path | None, limit: int, write: bool, as_json: bool) -> None:
-    """Check a BUNDLE on real data: torch, variants, optimisation levels and threads against each other."""
+def verify(bundle: str, data: Path | None, run: Path | None, limit: int, write: bool, as_json: bool) -> None:
+    """Check a BUNDLE on real data: torch, variants, optimisation levels and threads against each other.
+
+    BUNDLE is a folder, a zip or the name of a ready codec.
+    """
     from latentwire.export.runs import verify_run
     from latentwire.export.verify import render, write_report
 
     report = verify_run(bundle, data, run, limit)
-    if write and bundle.is_dir():
-        write_report(bundle, report)
+    if write and Path(bundle).is_dir():
+        write_report(Path(bundle), report)
     click.echo(json.dumps(report.to_json()) if as_json else render(report))
     report.raise_on_failure()
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.argument("bundle")
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("explore"), show_default=True, help="Folder for the pages."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the items and samples that are drawn.")
 @as_json
-def explore(bundle: Path, data: Path, out: Path, seed: int, as_json: bool) -> None:
-    """Draw PNG pages of what a BUNDLE does to DATA: reconstructions, map of latents, interpolations, samples."""
+def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> None:
+    """Draw PNG pages of what a BUNDLE does to DATA: reconstructions, map of latents, interpolations, samples.
+
+    BUNDLE is a folder, a zip or the name of a ready codec.
+    """
     from latentwire.export.explore import explore_bundle
 
     pages = explore_bundle(bundle, data, out, seed=seed)

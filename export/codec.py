@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def export_codec(
     training: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Turn any pair of torch modules into a bundle: measure, fit, export, quantize, assemble, verify, write.
 
@@ -91,6 +92,7 @@ def export_codec(
         training: provenance of the networks, any JSON.
         calibration: provenance of ``data``, any JSON.
         overwrite: replace a bundle that is there.
+        on_stage: told what is done next, in a few words.
 
     Raises:
         ExportError: a module cannot be exported, or the data does not fit; names which and why.
@@ -105,12 +107,14 @@ def export_codec(
     family.contract.validate(items)
     family.contract.validate(held)
     reference = Reference(Analysis(family, encoder), Synthesis(family, decoder))
+    on_stage(f"fitting tables to {len(items)} items")
     latents = reference.latents(items)
     rows = latent_rows(family, latents)
     steps = steps if steps is not None else fitted_steps(family, reference, items, latents, rows)
     fitted = fit.fit_tables(rows, check_steps(steps, rows.shape[1]))
     codec_id = fitted.tables.codec_id(family.name)
     pack, unpack = (build(family, fitted.tables, codec_id) for build in (build_pack, build_unpack))
+    on_stage(f"exporting the transforms: {', '.join(precisions)}")
     coder = measure.Coder(measure.session(pack), measure.session(unpack), family.size_axes)
     transforms = make_transforms(family, reference, coder, items, held, latents, precisions)
     facts = dict(calibration or {}) | {
@@ -123,8 +127,10 @@ def export_codec(
     identity = identity_of(family, codec_id, DEFAULT_QUALITY)
     provenance = provenance_of(training or {}, facts)
     with BundleWriter(path, name or path.name, identity, provenance, overwrite) as writer:
+        on_stage("writing the bundle")
         write_models(writer, family, pack, unpack, transforms)
         writer.write_golden(held)
+        on_stage(f"verifying on {len(held)} held-out items")
         report = verify_bundle(writer.folder, held, reference=reference)
         writer.finish(report.to_json())
         report.raise_on_failure()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def export_run(
     holdout: str | Path | None = None,
     name: str | None = None,
     overwrite: bool = False,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Export a finished run; see `export_codec`.
 
@@ -39,6 +40,7 @@ def export_run(
         holdout: data to verify on; part of the calibration data by default.
         name: the codec's name.
         overwrite: replace a bundle that is there.
+        on_stage: told what is done next.
 
     Raises:
         ExportError: the calibration data is missing or of another kind than the run's.
@@ -61,6 +63,7 @@ def export_run(
         training=without_folders(trained.provenance),
         calibration={"source": source.name},
         overwrite=overwrite,
+        on_stage=on_stage,
     )
 
 

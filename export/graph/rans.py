@@ -27,8 +27,9 @@ MAX_STEPS = 1 << 15
 def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
     """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
 
-    A lane costs 3 bytes on average (32 bits of state that carry 0 to 16 bits of symbols): at most one for each 400
-    ideal bytes keeps that below 0.75 %. Long runs of nearly free symbols get lanes by count, to keep T below MAX_STEPS.
+    A lane costs 3 bytes on average and 4 at most (32 bits of state that carry 0 to 16 bits of symbols). The first is
+    needed, each further one must have 400 ideal bytes: the overhead stays within 4 bytes + 1 %, on average 0.75 %. Long
+    runs of nearly free symbols get lanes by count, to keep T below MAX_STEPS.
 
     Args:
         op: op builder.
@@ -38,7 +39,7 @@ def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
     Returns:
         int64 scalar in 0..12.
     """
-    by_bytes = vector(op, [BYTES_PER_LANE * 8 * COST_UNITS << k for k in range(1, MAX_LANES_LOG2 + 1)])
+    by_bytes = vector(op, [BYTES_PER_LANE * 8 * COST_UNITS * ((1 << k) - 1) for k in range(1, MAX_LANES_LOG2 + 1)])
     by_count = vector(op, [(MAX_STEPS // 2) << k for k in range(MAX_LANES_LOG2)])
     wanted = op.Or(op.GreaterOrEqual(cost, by_bytes), op.Greater(coded, by_count))
     return op.ReduceSum(op.Cast(wanted, to=INT64), keepdims=0)  # type: ignore[no-any-return]
