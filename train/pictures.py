@@ -2,8 +2,8 @@
 
 The encoder of a device stays a few matrix products; the server can afford more. What lies between is a picture at a
 quarter of the size, whose upscaling is a convolution and a pixel shuffle, which ONNX Runtime has fast kernels for (it
-has none in int8 for transposed convolutions). Weights that are shared over the picture do not overfit: on MNIST this
-decoder has the same error on training and test items where wide layers are a tenth apart.
+has none in int8 for transposed convolutions). Weights that are shared over the picture overfit less: in
+short trials on MNIST test digits cost as many bits as training digits, and 6 % more with wide layers.
 """
 
 import math
