@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from linear import principal_components
 from sklearn.datasets import load_digits
 
 from latentwire.export import Dense, export_codec
@@ -30,25 +30,11 @@ def mnist_test() -> np.ndarray:
     return read_idx(Path(folder) / "mnist" / "t10k-images-idx3-ubyte.gz").reshape(-1, 784)
 
 
-def principal_components(items: np.ndarray, channels: int) -> tuple[torch.nn.Linear, torch.nn.Linear]:
-    """Encoder and decoder that project onto the first principal components, and back."""
-    values = items.astype(np.float64) / items.max()
-    mean = values.mean(0)
-    basis = np.linalg.svd(values - mean, full_matrices=False)[2][:channels]
-    encoder, decoder = torch.nn.Linear(items.shape[1], channels), torch.nn.Linear(channels, items.shape[1])
-    with torch.no_grad():
-        encoder.weight.copy_(torch.from_numpy(basis))
-        encoder.bias.copy_(torch.from_numpy(-basis @ mean))
-        decoder.weight.copy_(torch.from_numpy(basis.T.copy()))
-        decoder.bias.copy_(torch.from_numpy(mean))
-    return encoder, decoder
-
-
 @pytest.fixture(scope="session")
 def bundle(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a linear codec of the digits, fp32 and int8."""
     path = tmp_path_factory.mktemp("codec") / "digits"
     family = Dense(ItemContract("uint8", ("items", 64), (0, 16)), CHANNELS)
-    encoder, decoder = principal_components(digits, CHANNELS)
+    encoder, decoder = principal_components(digits / 16, CHANNELS)
     export_codec(encoder, decoder, digits, path, family=family, precisions=("fp32", "int8"))
     return path

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from linear import principal_components
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -24,17 +25,7 @@ def digit_images() -> np.ndarray:
 
 
 def pca_modules(network_items: np.ndarray, channels: int = CHANNELS) -> tuple[nn.Module, nn.Module]:
-    """Principal components as two linear layers: the best linear autoencoder, in closed form."""
-    values = torch.tensor(network_items, dtype=torch.float32)
-    mean = values.mean(0)
-    basis = torch.linalg.svd(values - mean, full_matrices=False)[2][:channels]
-    encoder, decoder = nn.Linear(len(mean), channels), nn.Linear(channels, len(mean))
-    with torch.no_grad():
-        encoder.weight.copy_(basis)
-        encoder.bias.copy_(-basis @ mean)
-        decoder.weight.copy_(basis.T)
-        decoder.bias.copy_(mean)
-    return encoder, decoder
+    return principal_components(network_items, channels)
 
 
 @pytest.fixture(scope="module")
