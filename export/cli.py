@@ -110,7 +110,7 @@ def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> Non
 
     BUNDLE is a folder, a zip or the name of a ready codec.
     """
-    from latentwire.export.explore import explore_bundle
+    from latentwire.export.show.explore import explore_bundle
 
     pages = explore_bundle(bundle, data, out, seed=seed)
     click.echo(json.dumps([str(page) for page in pages]) if as_json else "\n".join(map(str, pages)))
@@ -122,7 +122,7 @@ def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> Non
 @as_json
 def demo(out: Path, epochs: int | None, as_json: bool) -> None:
     """Train, export, verify, then send digits from a device process to a server process and show what they cost."""
-    from latentwire.export.demo import run_demo
+    from latentwire.export.show.demo import run_demo
 
     result = run_demo(out, epochs=epochs)
     click.echo(json.dumps(result.to_json()) if as_json else result.render())

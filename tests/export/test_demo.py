@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentwire.export import demo, demo_rivals, demo_wire
-from latentwire.export.demo import DemoResult, run_demo
-from latentwire.export.demo_wire import DemoError, Wire, over_the_wire
+from latentwire.export.show import demo, rivals
+from latentwire.export.show import wire as wires
+from latentwire.export.show.demo import DemoResult, run_demo
+from latentwire.export.show.wire import DemoError, Wire, over_the_wire
 from latentwire.runtime import Decoder, Encoder, parse_header
 from latentwire.runtime.files import contact_sheet
 
@@ -136,7 +137,7 @@ def test_neither_process_imports_what_builds_codecs(wire: Wire) -> None:
 @pytest.mark.parametrize("module", ["torch", "onnx.helper", "latentwire.train.run", "latentwire.export"])
 def test_a_process_that_imports_more_is_found_out(module: str) -> None:
     with pytest.raises(DemoError, match=f"the device .*{module}"):
-        demo_wire.check_modules("device", ["latentwire.runtime", "numpy", module])
+        wires.check_modules("device", ["latentwire.runtime", "numpy", module])
 
 
 def test_a_device_that_fails_is_quoted(bundle: Path, sent: np.ndarray) -> None:
@@ -173,10 +174,10 @@ def test_processes_that_hang_are_ended(
     message: str,
 ) -> None:
     started = []
-    popen = demo_wire.subprocess.Popen
-    monkeypatch.setattr(demo_wire.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
-    monkeypatch.setattr(demo_wire, "SCRIPTS", tmp_path)
-    monkeypatch.setattr(demo_wire, "GRACE", 0.1)
+    popen = wires.subprocess.Popen
+    monkeypatch.setattr(wires.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    monkeypatch.setattr(wires, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(wires, "GRACE", 0.1)
     (tmp_path / "server.py").write_text(server)
     (tmp_path / "device.py").write_text(device)
     with pytest.raises(DemoError, match=message):
@@ -188,10 +189,10 @@ def test_packets_that_are_lost_on_the_way_are_missed() -> None:
     sent = [{"quality": 9, "batch": 1, "bytes": 20, "seconds": 0.1}] * 3
     received = [{"quality": 9, "items": 1, "seconds": 0.1}] * 2
     with pytest.raises(DemoError, match="3 packets"):
-        list(demo_wire.flows_of(sent, received, np.zeros((2, 64)), 3))
+        list(wires.flows_of(sent, received, np.zeros((2, 64)), 3))
 
 
-@pytest.mark.parametrize("code", [demo_rivals.png, demo_rivals.webp])
+@pytest.mark.parametrize("code", [rivals.png, rivals.webp])
 def test_lossless_rivals_lose_nothing(code, digits: np.ndarray) -> None:
     for count in (1, 7, 64):
         items = digits[:count]
@@ -201,8 +202,8 @@ def test_lossless_rivals_lose_nothing(code, digits: np.ndarray) -> None:
 
 def test_rivals_are_measured_over_all_items(bundle: Path, digits: np.ndarray) -> None:
     items = digits[:70]
-    found = {way.name: way for way in demo_rivals.rivals(bundle, items, 64)}
-    assert found["zlib"].alone == sum(len(demo_rivals.deflated(item)) for item in items) / 70
-    wanted = (len(demo_rivals.deflated(items[:64])) + len(demo_rivals.deflated(items[64:]))) / 70
+    found = {way.name: way for way in rivals.rivals(bundle, items, 64)}
+    assert found["zlib"].alone == sum(len(rivals.deflated(item)) for item in items) / 70
+    wanted = (len(rivals.deflated(items[:64])) + len(rivals.deflated(items[64:]))) / 70
     assert found["zlib"].together == wanted
     assert found["float32 latents"].alone == 40

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from latentwire.export import explore, export_codec
-from latentwire.export.explore import Scene, explore_bundle, open_scene
-from latentwire.export.pages import look_of, mosaic, strips_page
+from latentwire.export import export_codec
 from latentwire.export.runs import family_of
+from latentwire.export.show import explore
+from latentwire.export.show.explore import Scene, explore_bundle, open_scene
+from latentwire.export.show.pages import look_of, mosaic, strips_page
 from latentwire.runtime import Decoder, Encoder, ItemContract
 from latentwire.runtime.errors import InputFileError, InputRangeError, InputShapeError, InputTypeError
 from latentwire.train import dense_recipe, from_array, load_run, split, train

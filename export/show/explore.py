@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 
 from latentwire.export import measure
 from latentwire.export.errors import ExportError
-from latentwire.export.pages import (
+from latentwire.export.show.pages import (
     COLORS,
     FAINT,
     INK,

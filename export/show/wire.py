@@ -1,6 +1,6 @@
 """The demo's two processes: a device that encodes and a server that decodes, with TCP between them.
 
-Both are programs of `demo_scripts`, which know nothing but `latentwire.runtime`. Whatever goes wrong in one of them
+Both are programs of `processes`, which know nothing but `latentwire.runtime`. Whatever goes wrong in one of them
 ends both, and its own words are in the error.
 """
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from latentwire.export.errors import ExportError
 from latentwire.runtime.stream import Damaged, read_stream
 
-SCRIPTS = Path(__file__).parent / "demo_scripts"
+SCRIPTS = Path(__file__).parent / "processes"
 TIMEOUT = 120.0
 """Seconds for everything between the start of the processes and their end."""
 GRACE = 2.0

@@ -21,11 +21,11 @@ from sklearn.datasets import load_digits
 
 from latentwire.export import measure
 from latentwire.export.codec import Exported, export_codec
-from latentwire.export.demo_rivals import Way, rivals
-from latentwire.export.demo_wire import Wire, over_the_wire
-from latentwire.export.explore import choose
-from latentwire.export.pages import Strip, bytes_text, distortion_text, look_of, psnr, save, strips_page
 from latentwire.export.runs import family_of
+from latentwire.export.show.explore import choose
+from latentwire.export.show.pages import Strip, bytes_text, distortion_text, look_of, psnr, save, strips_page
+from latentwire.export.show.rivals import Way, rivals
+from latentwire.export.show.wire import Wire, over_the_wire
 from latentwire.runtime.files import whole_file
 from latentwire.train.data import Dataset, Split, from_array, split
 from latentwire.train.recipe import Recipe, dense_recipe
