@@ -19,17 +19,13 @@ from latentwire.export.errors import ExportError
 from latentwire.export.family import Dense, Family
 from latentwire.export.graph.pack import build_pack, build_unpack
 from latentwire.export.transforms import Analysis, Synthesis, freeze, to_onnx
-from latentwire.export.verify import Reference, verify_bundle
+from latentwire.export.verify import MSE_LIMIT, RATE_LIMIT, Reference, verify_bundle
 from latentwire.export.writer import BundleWriter, identity_of, provenance_of
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import SettingError
 
 PRECISIONS = ("fp32", "int8", "fp16")
 DEFAULT_QUALITY = 128
-RATE_LIMIT = 0.02
-"""An int8 transform may raise the rate by this share at the middle quality."""
-MSE_LIMIT = 0.03
-"""And the squared error by this share, at the middle and the highest quality."""
 HOLDOUT_SHARE = 0.2
 MAX_HOLDOUT = 2048
 MAX_CALIBRATION = 60000

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx_ir as ir
 
 from latentwire.export.graph.builder import FLOAT, INT64, Op, Value, count, flat, table
 from latentwire.export.graph.escapes import MAX_MAGNITUDE
@@ -75,8 +74,3 @@ def restore(op: Op, elements: Elements, decoded: Value) -> Value:
     order = op.CumSum(op.Cast(elements.coded, to=INT64), 0, exclusive=1)
     last = op.Sub(op.Size(decoded), 1)
     return op.Where(elements.coded, op.Gather(decoded, op.Min(order, last)), 0)  # type: ignore[no-any-return]
-
-
-def symbols_type() -> ir.DataType:
-    """Public dtype of symbols: |symbol| <= 2^30 fits in int32, which every language has."""
-    return ir.DataType.INT32
