@@ -70,12 +70,6 @@ class CodecTables:
             digest.update(np.ascontiguousarray(parts[name]).tobytes())
         return digest.digest()
 
-    def costs(self) -> npt.NDArray[np.int64]:
-        """Code length of every table entry in 1/256 bit, int64 [D, S]; 0 where the frequency is 0."""
-        lengths = PRECISION - np.log2(np.maximum(self.frequency, 1).astype(np.float64))
-        costs: npt.NDArray[np.int64] = np.where(self.frequency > 0, np.rint(lengths * COST_UNITS), 0).astype(np.int64)
-        return costs
-
     def quantize(self, rows: npt.NDArray[np.float32], quality: int) -> npt.NDArray[np.int64]:
         """Symbols int64 [P, C] of latents [P, C], in the same float32 arithmetic as the graph; not coded ones are 0."""
         scaled = (rows - self.centre) * self.gain[quality]
@@ -109,3 +103,10 @@ def escape_bits(symbols: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     longer = zigzag[..., None] >= 128 ** np.arange(1, 5)
     bits: npt.NDArray[np.int64] = 8 + 8 * longer.sum(-1)
     return bits
+
+
+def code_lengths(frequency: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Code length of every table entry in 1/256 bit, int64 [D, S]; 0 where the frequency is 0."""
+    lengths = PRECISION - np.log2(np.maximum(frequency, 1).astype(np.float64))
+    rounded: npt.NDArray[np.int64] = np.where(frequency > 0, np.rint(lengths * COST_UNITS), 0).astype(np.int64)
+    return rounded

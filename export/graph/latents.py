@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from latentwire.export.graph.builder import FLOAT, INT64, Op, Value, count, flat, table
 from latentwire.export.graph.escapes import MAX_MAGNITUDE
-from latentwire.export.tables import CodecTables
+from latentwire.export.tables import CodecTables, code_lengths
 
 
 def quantize(op: Op, tables: CodecTables, rows: Value, quality: Value) -> Value:
@@ -55,15 +56,15 @@ def static_elements(op: Op, tables: CodecTables, quality: Value, shape: Value) -
     return Elements(coded=coded, rows=op.Compress(rows, coded), number=count(op, coded))
 
 
-def encoder_entries(tables: CodecTables) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def encoder_entries(table_rows: npt.NDArray[np.uint16]) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """What the encoder looks up for each (row, column): frequency | start << 16 | cost << 32 | escaped << 48.
 
     int64 [D, S + 1]: column 0 and column S stand for values below and above the table, columns 1 .. S - 1 for its
     symbols. Whatever the table does not hold has the escape's frequency, start and cost, and the escape flag set.
     """
-    frequency = tables.frequency.astype(np.int64)
+    frequency = table_rows.astype(np.int64)
     start = np.cumsum(frequency, 1) - frequency
-    packed = frequency | start << 16 | tables.costs() << 32
+    packed = frequency | start << 16 | code_lengths(table_rows) << 32
     escape = packed[:, -1:] | 1 << 48
     known = np.where(frequency[:, :-1] > 0, packed[:, :-1], escape)
     return np.ascontiguousarray(np.concatenate([escape, known, escape], axis=1))

@@ -23,7 +23,7 @@ from latentwire.export.graph.builder import (
     value,
 )
 from latentwire.export.tables import TOTAL, CodecTables
-from latentwire.runtime.packet import MAX_LANES_LOG2, Status
+from latentwire.runtime.packet import MAX_LANES_LOG2, Limits, Status
 
 
 def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
@@ -40,7 +40,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
     def write(op: Op, elements: latents.Elements, values: Value, level: Value, size: Value) -> Value:
         columns = tables.frequency.shape[1]
         place = op.Clip(op.Add(values, tables.zero_column + 1), 0, columns)
-        entries = flat(op, table(op, latents.encoder_entries(tables), "entries"))
+        entries = flat(op, table(op, latents.encoder_entries(tables.frequency), "entries"))
         packed = op.Gather(entries, op.Add(op.Mul(elements.rows, columns + 1), place))
         cost = op.ReduceSum(op.BitwiseAnd(op.Div(packed, 1 << 32), 0xFFFF), keepdims=0)
         lanes_log2 = rans.lanes_log2(op, cost, elements.number)
@@ -73,7 +73,7 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
     rows, columns = tables.frequency.shape
 
     def trace(op: Op, packet: Value) -> Sequence[Value]:
-        parsed = wire.read_packet(op, codec_id, family.limits, packet)
+        parsed = wire.read_packet(op, codec_id, Limits(family.limits), packet)
         shape = op.Concat(op.Unsqueeze(family.positions(op, parsed.size), [0]), [tables.channels], axis=0)
         elements = latents.static_elements(op, tables, parsed.quality, shape)
         slow = wire.too_many_steps(op, elements.number, parsed.lanes)

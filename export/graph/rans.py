@@ -24,7 +24,7 @@ MAX_STEPS = 1 << 15
 """A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
 
 
-def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
+def lanes_log2(op: Op, cost: Value, coded: Value, bytes_per_lane: int = BYTES_PER_LANE) -> Value:
     """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
 
     A lane costs 3 bytes on average and 4 at most (32 bits of state that carry 0 to 16 bits of symbols). The first is
@@ -35,11 +35,12 @@ def lanes_log2(op: Op, cost: Value, coded: Value) -> Value:
         op: op builder.
         cost: ideal code length of all elements in 1/256 bit, int64 scalar.
         coded: number of coded elements, int64 scalar.
+        bytes_per_lane: ideal bytes that each further lane must have: fewer make fewer steps and longer packets.
 
     Returns:
         int64 scalar in 0..12.
     """
-    by_bytes = vector(op, [BYTES_PER_LANE * 8 * COST_UNITS * ((1 << k) - 1) for k in range(1, MAX_LANES_LOG2 + 1)])
+    by_bytes = vector(op, [bytes_per_lane * 8 * COST_UNITS * ((1 << k) - 1) for k in range(1, MAX_LANES_LOG2 + 1)])
     by_count = vector(op, [(MAX_STEPS // 2) << k for k in range(MAX_LANES_LOG2)])
     wanted = op.Or(op.GreaterOrEqual(cost, by_bytes), op.Greater(coded, by_count))
     return op.ReduceSum(op.Cast(wanted, to=INT64), keepdims=0)  # type: ignore[no-any-return]
@@ -121,7 +122,9 @@ def slot_table(op: Op, frequencies: Value, rows: int, columns: int) -> Value:
     return flat(op, op.Add(op.Mul(upper, WORD), op.GatherElements(frequencies, column, axis=1)))
 
 
-def decode(op: Op, slots: Value, rows: Value, states: Value, stream: Value) -> tuple[Value, Value, Value]:
+def decode(
+    op: Op, slots: Value, rows: Value, states: Value, stream: Value, position: Value | None = None
+) -> tuple[Value, Value, Value]:
     """Decode [T, L] elements.
 
     Args:
@@ -130,11 +133,13 @@ def decode(op: Op, slots: Value, rows: Value, states: Value, stream: Value) -> t
         rows: int64 [T, L], table row of each element.
         states: int64 [L].
         stream: words int64 [n], n >= 1; reading past the end repeats the last word, which the end checks catch.
+        position: number of words that were used before, int64 [1]; 0 if None.
 
     Returns:
         (columns int64 [T, L], end states int64 [L], number of words used int64 [1]).
     """
     last = op.Sub(op.Shape(stream), 1)
+    begin = vector(op, [-1]) if position is None else op.Sub(position, 1)
 
     def step(op: Op, state: Value, position: Value, base: Value) -> Sequence[Value]:
         packed = op.Gather(slots, op.Add(base, op.BitwiseAnd(state, TOTAL - 1)))
@@ -152,7 +157,7 @@ def decode(op: Op, slots: Value, rows: Value, states: Value, stream: Value) -> t
         [value("state", INT64, ["L"]), value("position", INT64, [1]), value("base", INT64, ["L"])],
         [value("next", INT64, ["L"]), value("moved", INT64, [1]), value("packed", INT64, ["L"])],
     )
-    ends, position, packed = op.Scan(
-        states, vector(op, [-1]), op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3
+    ends, at, packed = op.Scan(
+        states, begin, op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3
     )
-    return op.Div(packed, WORD * WORD), ends, op.Add(position, 1)
+    return op.Div(packed, WORD * WORD), ends, op.Add(at, 1)

@@ -31,6 +31,7 @@ from latentwire.runtime.packet import (
     PREFIX_BYTES,
     STATE_BYTES,
     WIDTHS,
+    Limits,
     Status,
 )
 
@@ -110,16 +111,32 @@ def differs(op: Op, found: Value, wanted: bytes) -> Value:
     return op.Greater(op.ReduceSum(op.Abs(op.Sub(found, vector(op, list(wanted)))), [0]), 0)  # type: ignore[no-any-return]
 
 
-def read_packet(op: Op, codec_id: bytes, limits: tuple[int, ...], packet: Value) -> Parsed:
+def beyond(op: Op, size: Value, limits: Limits) -> Value:
+    """Whether a size int64 [d] is not within the limits; bool [1]."""
+    largest = [max(entry) if isinstance(entry, tuple) else entry for entry in limits.size]
+    outside = [op.Or(op.Less(size, 1), op.Greater(size, vector(op, largest)))]
+    for axis, entry in enumerate(limits.size):
+        if isinstance(entry, tuple):
+            length = op.Slice(size, [axis], [axis + 1])
+            known = op.ReduceSum(op.Cast(op.Equal(length, vector(op, list(entry))), to=INT64), [0])
+            outside.append(op.Equal(known, 0))
+    if limits.area is not None:
+        # Bounded first, so that the product cannot overflow; a larger length is outside anyway.
+        area = op.ReduceProd(op.Min(size, vector(op, largest)), [0])
+        outside.append(op.Greater(area, limits.area))
+    return op.Greater(op.ReduceSum(op.Cast(op.Concat(*outside, axis=0), to=INT64), [0]), 0)  # type: ignore[no-any-return]
+
+
+def read_packet(op: Op, codec_id: bytes, limits: Limits, packet: Value) -> Parsed:
     """Parse and check everything that can be checked before decoding, in the order of `check_packet` in the runtime.
 
     Args:
         op: op builder.
         codec_id: the decoder's own id.
-        limits: largest accepted value of each dimension.
+        limits: what is accepted.
         packet: uint8 [n], any bytes.
     """
-    dims = len(limits)
+    dims = len(limits.size)
     received = op.Cast(packet, to=INT64)
     total = op.Shape(received)
     padded = op.Pad(received, vector(op, [0, READ_AHEAD]), number(op, 0))
@@ -140,7 +157,6 @@ def read_packet(op: Op, codec_id: bytes, limits: tuple[int, ...], packet: Value)
     signed_to = op.Sub(total, CHECKSUM_BYTES)
     sent = from_little_endian(op, op.Reshape(op.Slice(op.Pad(received, [4, 0], 0), [-4], [1 << 31]), [1, 4]))
     checksum_is_bad = op.Not(op.Equal(adler32(op, op.Slice(received, [0], op.Max(signed_to, 0))), sent))
-    outside = op.Or(op.Less(size, 1), op.Greater(size, vector(op, list(limits))))
     checks = [
         (op.Less(total, PREFIX_BYTES), Status.TRUNCATED),
         (differs(op, op.Slice(padded, [0], [2]), MAGIC), Status.MAGIC),
@@ -153,7 +169,7 @@ def read_packet(op: Op, codec_id: bytes, limits: tuple[int, ...], packet: Value)
         (op.Less(total, length), Status.TRUNCATED),
         (op.Greater(total, length), Status.TRAILING),
         (checksum_is_bad, Status.CHECKSUM),
-        (op.Greater(op.ReduceSum(op.Cast(outside, to=INT64), [0]), 0), Status.LIMIT),
+        (beyond(op, size, limits), Status.LIMIT),
     ]
     status = first_failure(op, checks)
     good = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)

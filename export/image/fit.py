@@ -1,0 +1,155 @@
+"""Measure a trained network on images and fit what its packets need: dead zones, reconstruction points, tables.
+
+The network says which of 64 rows a latent belongs to; a row's frequencies are what the latents of that row were found
+to be, at all qualities together. One squared step costs the same distortion everywhere (the network's gains see to
+that), so a row's rounding offset is the one with the least distortion + LAMBDA * bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from latentwire.export.fit import COLUMNS, LAMBDA, ZERO, cluster, count_symbols, entropy, to_frequencies
+from latentwire.export.image.integers import analysis_of, network_of
+from latentwire.export.image.reference import Image, Pass, Rounding, knobs_of, padded, run
+from latentwire.export.image.tables import ImageTables, Knobs
+from latentwire.export.tables import QUALITIES
+from latentwire.train.image.network import ImageNetwork
+from latentwire.train.image.prior import ROWS, row_scale
+
+FIT_QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
+HYPER_ROWS = 32
+BINS = 16
+"""Bins per step of the offsets' histograms."""
+REACH = 130
+"""Offsets beyond this many steps are counted at it."""
+OFFSETS = np.arange(0.50, 0.03, -0.02)
+PRIOR_SAMPLES = 64.0
+"""How many latents the logistic distribution of a row counts for beside those that were found."""
+
+
+@dataclass
+class Measured:
+    """Histograms: of each row's |offset| [rows, bins], and of the hyper-latents [qualities, Z, S]."""
+
+    offsets: npt.NDArray[np.float64]
+    hyper: npt.NDArray[np.float64]
+
+
+def fit_tables(network: ImageNetwork, images: Sequence[Image], rounds: int = 2) -> ImageTables:
+    """Everything between the transforms and the bytes, fitted to images [H, W, 3].
+
+    Dead zones change what the context sees, so they are fitted ``rounds`` times.
+    """
+    knobs = Knobs(*knobs_of(network))
+    rounding = Rounding(np.full(ROWS, 0.42, np.float32), 6)
+    with torch.no_grad():
+        latents = [network.analysis(padded(image)) for image in images]
+    for _ in range(rounds):
+        measured = measure(network, knobs, latents, rounding)
+        rounding = fit_rounding(measured.offsets)
+    measured = measure(network, knobs, latents, rounding)
+    hyper_frequency, hyper_index = hyper_tables(measured.hyper)
+    rows = np.stack([row_histogram(measured.offsets[row], rounding.offsets[row], row) for row in range(ROWS)])
+    frequency = to_frequencies(rows)
+    frequency[: rounding.first_row] = hyper_frequency[0]
+    table = np.concatenate([frequency.astype(np.uint16), hyper_frequency[1:]])
+    return ImageTables(
+        network=network_of(network.prior),
+        analysis=analysis_of(network),
+        knobs=knobs,
+        first_row=rounding.first_row,
+        latent_rows=ROWS,
+        hyper_index=np.where(hyper_index > 0, hyper_index + (ROWS - 1), 0).astype(np.uint8),
+        frequency=table,
+        rounding=rounding.offsets,
+        shift=np.array([16 * mean_excess(measured.offsets[r], rounding.offsets[r]) for r in range(ROWS)], np.float32),
+    )
+
+
+def measure(network: ImageNetwork, knobs: Knobs, latents: Sequence[torch.Tensor], rounding: Rounding) -> Measured:
+    """Histograms over all latents at the fitted qualities."""
+    offsets = np.zeros((ROWS, REACH * BINS))
+    hyper = np.zeros((len(FIT_QUALITIES), network.prior.hyper, COLUMNS))
+    for at, quality in enumerate(FIT_QUALITIES):
+        for planes in latents:
+            found = run(network, knobs.gain_at(quality), knobs.base_at(quality), planes, rounding)
+            offsets += offset_histogram(found)
+            hyper[at] += count_symbols(found.hyper)
+    return Measured(offsets, hyper)
+
+
+def offset_histogram(found: Pass) -> npt.NDArray[np.float64]:
+    """How often each row's |offset| falls in each bin, [rows, bins]."""
+    bins = np.minimum(np.abs(found.offset) * BINS, REACH * BINS - 1).astype(np.int64)
+    places = found.rows * (REACH * BINS) + bins
+    return np.bincount(places.ravel(), minlength=ROWS * REACH * BINS).reshape(ROWS, -1).astype(np.float64)
+
+
+def centres() -> npt.NDArray[np.float64]:
+    """The |offset| that each bin stands for."""
+    return (np.arange(REACH * BINS) + 0.5) / BINS
+
+
+def fit_rounding(histograms: npt.NDArray[np.float64]) -> Rounding:
+    """Each row's rounding offset; rows from the first one that is worth its bits are coded."""
+    chosen, worth = np.full(ROWS, 0.5, np.float32), np.ones(ROWS, bool)
+    for row, histogram in enumerate(histograms):
+        costs = [row_cost(histogram, offset, row) for offset in OFFSETS]
+        chosen[row] = OFFSETS[int(np.argmin(costs))]
+        total = histogram.sum()
+        nothing = float((histogram * centres() ** 2).sum() / total) if total else 0.0
+        worth[row] = min(costs) < nothing
+    coded = np.flatnonzero(worth)
+    return Rounding(chosen, max(1, int(coded[0]) if len(coded) else ROWS - 1))
+
+
+def row_cost(histogram: npt.NDArray[np.float64], rounding: float, row: int) -> float:
+    """Distortion plus LAMBDA times bits per latent, in squared steps."""
+    total = histogram.sum()
+    if not total:
+        return abs(rounding - 0.5)
+    symbols = np.floor(centres() + rounding)
+    excess = mean_excess(histogram, rounding)
+    restored = symbols + np.where(symbols > 0, excess, 0)
+    distortion = float((histogram * (centres() - restored) ** 2).sum() / total)
+    return distortion + LAMBDA * float(entropy(row_histogram(histogram, rounding, row)[None])[0])
+
+
+def mean_excess(histogram: npt.NDArray[np.float64], rounding: float) -> float:
+    """Mean of |offset| - |symbol| over nonzero symbols, in steps."""
+    symbols = np.floor(centres() + rounding)
+    nonzero = histogram * (symbols > 0)
+    return float((nonzero * (centres() - symbols)).sum() / max(nonzero.sum(), 1e-9)) if nonzero.sum() > 50 else 0.0
+
+
+def row_histogram(histogram: npt.NDArray[np.float64], rounding: float, row: int) -> npt.NDArray[np.float64]:
+    """Shares [S] of the symbols of a row: what was found (it has no sign) and a little of the row's logistic."""
+    counts = np.bincount(np.floor(centres() + rounding).astype(np.int64), histogram, minlength=REACH + 2)
+    scale = float(row_scale(torch.tensor(float(row))))
+    edges = np.arange(REACH + 3) - rounding
+    tail = 2 / (1 + np.exp(np.minimum(np.maximum(edges, 0) / scale, 700)))
+    counts = counts + PRIOR_SAMPLES * (tail[:-1] - tail[1:])
+    shares = np.zeros(COLUMNS)
+    shares[ZERO] = counts[0]
+    shares[ZERO + 1 : COLUMNS - 1] = counts[1:ZERO] / 2
+    shares[1:ZERO] = counts[1:ZERO][::-1] / 2
+    shares[0] = counts[ZERO] / 2
+    shares[-1] = counts[ZERO] / 2 + counts[ZERO + 1 :].sum()
+    return shares / shares.sum()
+
+
+def hyper_tables(histograms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """(frequency uint16 [D, S] with the certain row first, index uint8 [256, Z]) from histograms at some qualities."""
+    nearest = np.abs(np.arange(QUALITIES)[:, None] - np.asarray(FIT_QUALITIES)[None]).argmin(1)
+    shares = (histograms + 1e-9) / (histograms.sum(-1, keepdims=True) + 1e-9 * COLUMNS)
+    varying = entropy(shares) > 1e-3
+    frequency, index = cluster(shares, varying, HYPER_ROWS)
+    return frequency, index[nearest]
+
+

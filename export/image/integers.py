@@ -1,0 +1,76 @@
+"""From the trained torch modules to the integer layers of the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from latentwire.export.graph.integer import Layer
+from latentwire.export.image.tables import Network, Stage
+from latentwire.train.image.integer import IntegerConv
+from latentwire.train.image.network import ImageNetwork
+from latentwire.train.image.prior import Prior
+from latentwire.train.image.prior import Stage as TorchStage
+
+SIGNED_ZERO = 128
+"""The byte that stands for hyper-latent 0."""
+
+
+def network_of(prior: Prior) -> Network:
+    """Hyper-synthesis and stages."""
+    expand = [
+        layer_of(layer, f"prior/expand.{i}", shuffled=True, zero=0 if i else SIGNED_ZERO) for i, layer in enumerate(prior.expand)
+    ]
+    return Network(tuple(expand), tuple(stage_of(stage, f"prior/stage.{i}") for i, stage in enumerate(prior.stages)))
+
+
+def analysis_of(network: ImageNetwork) -> tuple[Layer, ...]:
+    """The hyper-analysis."""
+    convolutions = [layer for layer in network.hyper_analysis.net if isinstance(layer, IntegerConv)]
+    return tuple(layer_of(layer, f"prior/hyper.{i}") for i, layer in enumerate(convolutions))
+
+
+def stage_of(stage: TorchStage, name: str) -> Stage:
+    """One group's layers; the head becomes two, as means and rows are used apart."""
+    means = slice(0, stage.means)
+    return Stage(
+        channels=stage.channels,
+        context=layer_of(stage.context, f"{name}.context") if stage.context is not None else None,
+        hidden=layer_of(stage.hidden, f"{name}.hidden"),
+        mean=layer_of(stage.head, f"{name}.mean", keep=means) if stage.means else None,
+        row=layer_of(stage.head, f"{name}.row", keep=slice(stage.means, None)),
+    )
+
+
+def layer_of(
+    layer: IntegerConv, name: str, *, shuffled: bool = False, zero: int = 0, keep: slice = slice(None)
+) -> Layer:
+    """The integers of a layer.
+
+    Args:
+        layer: the trained layer.
+        name: prefix of its tables in the graph.
+        shuffled: a pixel shuffle by 2 follows; outputs are then ordered by row, column and channel, not by channel first.
+        zero: the byte that stands for 0 in the input.
+        keep: which outputs.
+    """
+    found = layer.integers()
+    weight = found.weight.permute(2, 3, 1, 0).reshape(-1, found.weight.shape[0])
+    order = shuffle_order(weight.shape[1]) if shuffled else torch.arange(weight.shape[1])
+    order = order[keep]
+    return Layer(
+        name,
+        np.ascontiguousarray(weight[:, order].numpy()),
+        found.bias[order].numpy().astype(np.int32),
+        found.shift[order].numpy().astype(np.int32),
+        size=int(layer.kernel_size[0]),
+        stride=int(layer.stride[0]),
+        zero=zero,
+    )
+
+
+def shuffle_order(outputs: int) -> torch.Tensor:
+    """Indices that turn (channel, row, column) into (row, column, channel)."""
+    return torch.arange(outputs).reshape(-1, 2, 2).permute(1, 2, 0).flatten()
+
+

@@ -1,0 +1,90 @@
+"""The codec between its transforms as torch computes it: what fitting measures and what the graph is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from latentwire.export.image.tables import HYPER_PATCH, SIXTEENTHS
+from latentwire.train.image.network import ImageNetwork
+
+Floats = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How latents become symbols: offsets float32 [rows] added to magnitudes before floor, and the first coded row."""
+
+    offsets: Floats
+    first_row: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One image at one quality: L latents at P positions, Z hyper-latents.
+
+    rows int64, offset float32 (latent minus mean, in steps) and symbols int64 are [P, L], hyper int64 [P / 16, Z].
+    """
+
+    rows: npt.NDArray[np.int64]
+    offset: Floats
+    symbols: npt.NDArray[np.int64]
+    hyper: npt.NDArray[np.int64]
+
+
+def padded(image: Image) -> torch.Tensor:
+    """[H, W, 3] as the analysis transform's input: [1, 3, H', W'] in [-0.5, 0.5], edges repeated to multiples of 64."""
+    height, width = image.shape[:2]
+    margins = [(0, -height % HYPER_PATCH), (0, -width % HYPER_PATCH), (0, 0)]
+    whole = torch.tensor(np.pad(image, margins, "edge")).permute(2, 0, 1)[None]
+    return (whole.float() / 255 - 0.5).contiguous(memory_format=torch.channels_last)
+
+
+def knobs_of(network: ImageNetwork) -> tuple[Floats, npt.NDArray[np.int32]]:
+    """Gains float32 [K, L] (sixteenths of a step per latent unit) and bases int32 [K, L] at the network's knots."""
+    gain = np.exp(network.log_gain.detach().double().numpy()) * SIXTEENTHS
+    base = np.floor(network.prior.base.detach().double().numpy() * SIXTEENTHS + 0.5)
+    return gain.astype(np.float32), base.astype(np.int32)
+
+
+@torch.no_grad()
+def run(
+    network: ImageNetwork, gain: Floats, base: npt.NDArray[np.int32], latents: torch.Tensor, rounding: Rounding
+) -> Pass:
+    """Symbols of unscaled latents [1, L, h, w], computed as the graph computes them.
+
+    Args:
+        network: the torch side.
+        gain: float32 [L], sixteenths of a step per latent unit.
+        base: int32 [L], sixteenths of a row.
+        latents: float32 [1, L, h, w].
+        rounding: how to round.
+    """
+    scaled = latents * torch.tensor(gain)[None, :, None, None]
+    offsets_of_rows = torch.tensor(base / SIXTEENTHS, dtype=torch.float32)[None, :, None, None]
+    hyper = torch.floor(network.hyper_analysis(scaled / SIXTEENTHS, exact=True) + 0.5)
+    offsets = torch.tensor(rounding.offsets)
+    found: list[tuple[torch.Tensor, ...]] = []
+    stages = network.prior.predictions(hyper, offsets_of_rows, exact=True)
+    stage, mean, rows = next(stages)
+    while True:
+        offset = (scaled[:, stage.start : stage.start + stage.channels] - mean * SIXTEENTHS) / SIXTEENTHS
+        index = rows.long()
+        magnitude = torch.floor(offset.abs() + offsets[index]).clamp_min(0)
+        symbols = magnitude * offset.sign() * (index >= rounding.first_row)
+        found.append((index, offset, symbols))
+        try:
+            stage, mean, rows = stages.send(symbols + mean)
+        except StopIteration:
+            break
+    index, offset, symbols = (as_rows(torch.cat(parts, 1)) for parts in zip(*found, strict=True))
+    return Pass(index.numpy(), offset.numpy(), symbols.long().numpy(), as_rows(hyper).long().numpy())
+
+
+def as_rows(planes: torch.Tensor) -> torch.Tensor:
+    """[1, C, h, w] to [h * w, C]."""
+    return planes[0].permute(1, 2, 0).reshape(-1, planes.shape[1])

@@ -1,0 +1,169 @@
+"""What both sides of an image codec agree on, as arrays: integer network, tables, gains; and its hash, the codec id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latentwire.export.graph.integer import Layer
+from latentwire.export.tables import TOTAL
+from latentwire.runtime.packet import PACKET_VERSION
+
+FAMILY = "image"
+SIXTEENTHS = 16
+"""Means, decoded latents and row offsets are counted in sixteenths: of a quantization step, of a row."""
+PATCH = 16
+"""Pixels per latent position, each way."""
+HYPER_PATCH = 64
+"""Pixels per hyper-latent position, each way; pictures are padded to a multiple of it."""
+
+
+SPAN = 255
+"""The highest quality; between two knots the weight moves in that many parts."""
+
+
+def knot_of(quality: int, knots: int) -> tuple[int, int]:
+    """(The knot below a quality, parts of 255 of the way to the next one); both sides interpolate linearly."""
+    place = quality * (knots - 1)
+    knot = min(place // SPAN, knots - 2)
+    return knot, place - knot * SPAN
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What quality selects, at K knots and linear between them.
+
+    Attributes:
+        gain: float32 [K, L], sixteenths of a step per latent unit.
+        base: int32 [K, L], sixteenths of a row, added to what the network says.
+    """
+
+    gain: npt.NDArray[np.float32]
+    base: npt.NDArray[np.int32]
+
+    def gain_at(self, quality: int) -> npt.NDArray[np.float32]:
+        """Sixteenths of a step per latent unit at one quality, float32 [L], in the graph's own arithmetic."""
+        knot, share = knot_of(quality, len(self.gain))
+        weighted = self.gain[knot] * np.float32(SPAN - share) + self.gain[knot + 1] * np.float32(share)
+        return weighted / np.float32(SPAN)  # type: ignore[no-any-return]
+
+    def base_at(self, quality: int) -> npt.NDArray[np.int32]:
+        """Sixteenths of a row at one quality, int32 [L]."""
+        knot, share = knot_of(quality, len(self.base))
+        weighted = self.base[knot] * np.int32(SPAN - share) + self.base[knot + 1] * np.int32(share)
+        return np.floor_divide(weighted, np.int32(SPAN))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The layers that predict one group of channels.
+
+    Attributes:
+        channels: how many latents.
+        context: bytes of the earlier groups (magnitudes, then positive parts) -> bytes; None for the first group.
+        hidden: hyper features and context -> bytes.
+        mean: hidden and hyper features -> sixteenths of a step; None where means are 0.
+        row: hidden and hyper features -> sixteenths of a row.
+    """
+
+    channels: int
+    context: Layer | None
+    hidden: Layer
+    mean: Layer | None
+    row: Layer
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All that there are."""
+        return tuple(layer for layer in (self.context, self.hidden, self.mean, self.row) if layer is not None)
+
+
+@dataclass(frozen=True)
+class Network:
+    """The integer network that turns hyper-latents and decoded latents into means and rows."""
+
+    expand: tuple[Layer, ...]
+    """Each followed by a pixel shuffle: hyper-latents to features at the latents' resolution."""
+    stages: tuple[Stage, ...]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers."""
+        return (*self.expand, *(layer for stage in self.stages for layer in stage.layers))
+
+
+@dataclass(frozen=True)
+class ImageTables:
+    """Everything between the transforms and the bytes, for L latents, Z hyper-latents, D table rows and S columns.
+
+    Attributes:
+        network: the integer network.
+        analysis: layers of the hyper-analysis, the encoder's own affair.
+        knobs: what quality selects.
+        first_row: latents whose row is lower are not coded; their symbol is 0.
+        latent_rows: rows 0 .. latent_rows - 1 of the table are the latents'.
+        hyper_index: uint8 [256, Z], table row of each hyper-latent; 0 is never coded.
+        frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol k - (S - 1) / 2.
+        rounding: float32 [latent_rows], added to the magnitude before floor. The encoder's own affair.
+        shift: float32 [latent_rows], how far beyond a nonzero symbol its latents lie on average, in sixteenths of a
+            step. The decoder's own affair.
+    """
+
+    network: Network
+    analysis: tuple[Layer, ...]
+    knobs: Knobs
+    first_row: int
+    latent_rows: int
+    hyper_index: npt.NDArray[np.uint8]
+    frequency: npt.NDArray[np.uint16]
+    rounding: npt.NDArray[np.float32]
+    shift: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.frequency.shape[0] > 1 << 7:
+            raise ValueError(f"at most 128 table rows fit beside a symbol, found {self.frequency.shape[0]}")
+        if (self.frequency.astype(np.int64).sum(1) != TOTAL).any():
+            raise ValueError(f"every table row must sum to {TOTAL}")
+
+    @property
+    def latents(self) -> int:
+        """L."""
+        return int(self.knobs.gain.shape[1])
+
+    @property
+    def hyper(self) -> int:
+        """Z."""
+        return int(self.hyper_index.shape[1])
+
+    @property
+    def zero_column(self) -> int:
+        """Column of symbol 0."""
+        return (int(self.frequency.shape[1]) - 1) // 2
+
+    def codec_id(self) -> bytes:
+        """SHA-256 over the contract; floats enter by their bytes, so nothing is ever recomputed."""
+        parts: dict[str, npt.NDArray[Any]] = {
+            "gain": self.knobs.gain,
+            "base": self.knobs.base,
+            "hyper_index": self.hyper_index,
+            "frequency": self.frequency,
+        }
+        for layer in self.network.layers:
+            parts |= layer.arrays()
+        head = {
+            "packet_version": PACKET_VERSION,
+            "family": FAMILY,
+            "first_row": self.first_row,
+            "latent_rows": self.latent_rows,
+            "groups": [stage.channels for stage in self.network.stages],
+            "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in parts.items()},
+        }
+        digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+        for name in sorted(parts):
+            digest.update(np.ascontiguousarray(parts[name]).tobytes())
+        return digest.digest()
