@@ -11,24 +11,23 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from latentwire.export.family import Family
 from latentwire.export.graph.builder import IR_VERSION, duplicate
 
 
-def with_size(analysis: onnx.ModelProto, family: Family) -> onnx.ModelProto:
+def with_size(analysis: onnx.ModelProto, size_axes: Sequence[int]) -> onnx.ModelProto:
     """The analysis piece with a second output ``size`` int64 [d]: the lengths of the input's varying axes."""
     model = duplicate(analysis)
-    axes = numpy_helper.from_array(np.asarray(family.size_axes, np.int64), "size_axes")
+    axes = numpy_helper.from_array(np.asarray(size_axes, np.int64), "size_axes")
     model.graph.initializer.append(axes)
     model.graph.node.append(helper.make_node("Shape", ["input"], ["input_shape"], "input_shape"))
     model.graph.node.append(helper.make_node("Gather", ["input_shape", "size_axes"], ["size"], "size"))
-    model.graph.output.append(helper.make_tensor_value_info("size", TensorProto.INT64, [len(family.size_axes)]))
+    model.graph.output.append(helper.make_tensor_value_info("size", TensorProto.INT64, [len(size_axes)]))
     return model
 
 
-def assemble_encoder(analysis: onnx.ModelProto, pack: onnx.ModelProto, family: Family) -> onnx.ModelProto:
+def assemble_encoder(analysis: onnx.ModelProto, pack: onnx.ModelProto, size_axes: Sequence[int]) -> onnx.ModelProto:
     """input, quality -> packet."""
-    return join(with_size(analysis, family), pack, ["input", "quality"], ["packet"])
+    return join(with_size(analysis, size_axes), pack, ["input", "quality"], ["packet"])
 
 
 def assemble_decoder(unpack: onnx.ModelProto, synthesis: onnx.ModelProto) -> onnx.ModelProto:

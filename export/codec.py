@@ -27,6 +27,7 @@ from latentwire.runtime.errors import SettingError
 PRECISIONS = ("fp32", "int8", "fp16")
 DEFAULT_QUALITY = 128
 HOLDOUT_SHARE = 0.2
+GOLDEN_ITEMS = 16
 MAX_HOLDOUT = 2048
 MAX_CALIBRATION = 60000
 INT8_CALIBRATION = 2048
@@ -125,7 +126,7 @@ def export_codec(
     with BundleWriter(path, name or path.name, identity, provenance, overwrite) as writer:
         on_stage("writing the bundle")
         write_models(writer, family, pack, unpack, transforms)
-        writer.write_golden(held)
+        writer.write_golden(held[:GOLDEN_ITEMS])
         on_stage(f"verifying on {len(held)} held-out items")
         report = verify_bundle(writer.folder, held, reference=reference)
         writer.finish(report.to_json())
@@ -273,7 +274,7 @@ def write_models(
     writer.add_model("unpack", "exact", "int64", unpack)
     for variant, analysis in transforms.analysis.items():
         writer.add_model("analysis", variant, variant, analysis)
-        writer.add_model("encoder", variant, variant, assemble_encoder(analysis, pack, family))
+        writer.add_model("encoder", variant, variant, assemble_encoder(analysis, pack, family.size_axes))
     for variant, synthesis in transforms.synthesis.items():
         writer.add_model("synthesis", variant, variant, synthesis)
         writer.add_model("decoder", variant, variant, assemble_decoder(unpack, synthesis))

@@ -14,6 +14,7 @@ import torch
 
 from latentwire.export.graph.builder import Op, Value
 from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.packet import Limits
 
 MAX_ITEMS = 65535
 
@@ -34,8 +35,8 @@ class Family(Protocol):
         """Axes of the input whose lengths the packet carries."""
 
     @property
-    def limits(self) -> tuple[int, ...]:
-        """Largest length of each of those axes."""
+    def limits(self) -> Limits:
+        """Which lengths of those axes are accepted."""
 
     @property
     def latent_shape(self) -> tuple[int | str, ...]:
@@ -70,7 +71,7 @@ class Dense:
     """Where the contract's range is mapped for the networks; None hands the values over as they are."""
     name: str = "dense"
     size_axes: tuple[int, ...] = (0,)
-    limits: tuple[int, ...] = (MAX_ITEMS,)
+    limits: Limits = Limits((MAX_ITEMS,))
 
     @property
     def latent_shape(self) -> tuple[int | str, ...]:

@@ -8,8 +8,9 @@ against fp32. `verify_bundle` runs on the files of a bundle alone; with the torc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ import torch
 from latentwire.export import measure
 from latentwire.export.errors import ParityError
 from latentwire.export.graph.builder import duplicate
+from latentwire.export.image.tables import FAMILY
+from latentwire.export.image.verify import verify_images
 from latentwire.export.tables import CodecTables
 from latentwire.export.transforms import Analysis, Half, Synthesis
 from latentwire.runtime.bundle import MANIFEST, Bundle, open_bundle
+from latentwire.train.image.network import ImageNetwork
 
 QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 COMPARED = (0, 128, 255)
@@ -120,23 +124,36 @@ class Report:
         }
 
 
-def verify_bundle(path: str | Path, items: Array, reference: Reference | None = None) -> Report:
+def verify_bundle(
+    path: str | Path, items: Array | Sequence[Array], reference: Reference | ImageNetwork | None = None
+) -> Report:
     """Run every check on a bundle.
 
     Args:
         path: the bundle.
-        items: real items of its contract, [N, ...]; not those it was fitted to.
-        reference: the torch modules, if they are at hand.
+        items: real items of its contract, [N, ...], or pictures [H, W, C]; not those it was fitted to.
+        reference: the torch modules, or the image family's network, if they are at hand.
     """
     bundle = open_bundle(path)
-    bundle.manifest.input.validate(items)
-    subject = Subject(bundle)
-    report = Report(len(items))
+    subject, report = Subject(bundle), Report(len(items))
+    if bundle.manifest.family == FAMILY:
+        for picture in items:
+            bundle.manifest.input.validate(picture)
+        verify_images(report, subject, items, reference if isinstance(reference, ImageNetwork) else None)
+    else:
+        vectors = np.asarray(items)
+        bundle.manifest.input.validate(vectors)
+        verify_vectors(report, subject, vectors, reference if isinstance(reference, Reference) else None)
+    return report
+
+
+def verify_vectors(report: Report, subject: Subject, items: Array, reference: Reference | None) -> None:
+    """Add every check of a bundle of the dense family to ``report``."""
     for variant in subject.variants("analysis"):
         check_symbols(report, subject, variant, items)
     if not report.passed:
         report.notes.append("nothing else was measured: it would measure packets that do not decode")
-        return report
+        return
     check_assemblies(report, subject, items)
     check_determinism(report, subject, items)
     measure_variants(report, subject, items)
@@ -144,7 +161,6 @@ def verify_bundle(path: str | Path, items: Array, reference: Reference | None = 
         report.notes.append("torch modules were not at hand: torch against ONNX was not compared again")
     else:
         check_torch(report, subject, items, reference)
-    return report
 
 
 class Subject:
@@ -152,8 +168,16 @@ class Subject:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
-        self.coder = measure.Coder(self.session("pack", "exact"), self.session("unpack", "exact"), self.size_axes)
-        self.tables = read_tables(bundle.read_model("pack", "exact"), bundle.read_model("unpack", "exact"))
+
+    @cached_property
+    def coder(self) -> measure.Coder:
+        """The integer pieces."""
+        return measure.Coder(self.session("pack", "exact"), self.session("unpack", "exact"), self.size_axes)
+
+    @cached_property
+    def tables(self) -> CodecTables:
+        """The tables in the integer pieces, of the dense family."""
+        return read_tables(self.bundle.read_model("pack", "exact"), self.bundle.read_model("unpack", "exact"))
 
     @property
     def size_axes(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,8 @@ import onnx
 from latentwire.export import measure
 from latentwire.export.card import write_card
 from latentwire.export.errors import ExportError
-from latentwire.export.family import Family
 from latentwire.export.graph.builder import stamp
+from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.identity import Identity, Metadata
 from latentwire.runtime.manifest import (
     MANIFEST,
@@ -35,14 +35,33 @@ from latentwire.runtime.manifest import (
 )
 from latentwire.runtime.packet import Limits
 
-GOLDEN_ITEMS = 16
 GOLDEN_QUALITIES = (0, 64, 128, 255)
 TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 Array = npt.NDArray[Any]
 
 
-def identity_of(family: Family, codec_id: bytes, default_quality: int) -> Identity:
+class Described(Protocol):
+    """What manifest and metadata say of a family."""
+
+    @property
+    def name(self) -> str:
+        """The family's name."""
+
+    @property
+    def contract(self) -> ItemContract:
+        """dtype, shape and range of the encoder's input and the decoder's output."""
+
+    @property
+    def size_axes(self) -> tuple[int, ...]:
+        """Axes of the input whose lengths the packet carries."""
+
+    @property
+    def limits(self) -> Limits:
+        """Which lengths of those axes are accepted."""
+
+
+def identity_of(family: Described, codec_id: bytes, default_quality: int) -> Identity:
     """What manifest and metadata say alike."""
     return Identity(
         codec_id=codec_id.hex(),
@@ -50,7 +69,7 @@ def identity_of(family: Family, codec_id: bytes, default_quality: int) -> Identi
         input=family.contract,
         output=family.contract,
         size_axes=family.size_axes,
-        limits=Limits(family.limits),
+        limits=family.limits,
         default_quality=default_quality,
     )
 
@@ -69,6 +88,7 @@ class BundleWriter:
     identity: Identity
     provenance: Provenance
     overwrite: bool = False
+    default_encoder: str = "fp32"
     files: list[ModelFile] = field(default_factory=list)
 
     def __enter__(self) -> BundleWriter:
@@ -113,8 +133,8 @@ class BundleWriter:
         self.files.append(entry)
 
     def write_golden(self, items: Array) -> None:
-        """Golden cases from the first items, and a manifest that makes the folder a bundle without a parity report."""
-        self.golden = self._golden(items[:GOLDEN_ITEMS])
+        """Golden cases from a packet's worth of items, and a manifest that makes the folder a bundle without a parity report."""
+        self.golden = self._golden(items)
         self._write_manifest(None)
 
     def finish(self, parity: Mapping[str, Any]) -> None:
@@ -122,7 +142,7 @@ class BundleWriter:
         write_card(self.folder / "CARD.md", self._write_manifest(parity))
 
     def _golden(self, items: Array) -> Golden:
-        latents = self._session("analysis.fp32").run(None, {"input": items})[0]
+        latents = self._session("analysis.fp32").run(["latents"], {"input": items})[0]
         coder = measure.Coder(self._session("pack.exact"), self._session("unpack.exact"), self.identity.size_axes)
         decoder = self._session("decoder.fp32")
         cases = []
@@ -133,7 +153,7 @@ class BundleWriter:
                 quality,
                 packet=self._write(f"{stem}.packet", packet.tobytes()),
                 symbols=self._write_array(f"{stem}.symbols.npy", coder.restore(packet)["symbols"]),
-                output=self._write_array(f"{stem}.output.npy", decoder.run(None, {"packet": packet})[0]),
+                output=self._write_array(f"{stem}.output.npy", decoder.run(["output"], {"packet": packet})[0]),
             )
             cases.append(case)
         source = self._write_array("golden/input.npy", items)
@@ -143,7 +163,7 @@ class BundleWriter:
         manifest = Manifest(
             name=self.name,
             identity=self.identity,
-            default_variant={"encoder": "fp32", "decoder": "fp32"},
+            default_variant={"encoder": self.default_encoder, "decoder": "fp32"},
             files=tuple(self.files),
             golden=self.golden,
             provenance=self.provenance,

@@ -14,6 +14,7 @@ from latentwire.runtime.strictjson import Fields
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
 Array = npt.NDArray[Any]
+Axis = int | str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ItemContract:
 
     Args:
         dtype: one of `DTYPES`.
-        shape: one entry an axis: a length, or a name where the length varies.
+        shape: one entry an axis: a length, a name where the length varies, or a tuple of the lengths that it may have.
         range: smallest and largest value that may occur, both included.
 
     Raises:
@@ -30,7 +31,7 @@ class ItemContract:
     """
 
     dtype: str
-    shape: tuple[int | str, ...]
+    shape: tuple[Axis, ...]
     range: tuple[float, float]
 
     def __post_init__(self) -> None:
@@ -92,12 +93,13 @@ class ItemContract:
         """Whether an array of that shape has every axis as the contract wants it."""
         pairs = zip(shape, self.shape, strict=False)
         return len(shape) == len(self.shape) and all(
-            length == axis if isinstance(axis, int) else length > 0 for length, axis in pairs
+            length in _lengths(axis) if not isinstance(axis, str) else length > 0 for length, axis in pairs
         )
 
     def describe_shape(self) -> str:
-        """The shape as text, names included: ``[items, 784]``."""
-        return f"[{', '.join(str(axis) for axis in self.shape)}]"
+        """The shape as text, names included: ``[items, 784]``, ``[height, width, 1 or 3]``."""
+        axes = [axis if isinstance(axis, str) else " or ".join(map(str, _lengths(axis))) for axis in self.shape]
+        return f"[{', '.join(axes)}]"
 
     def _check_range(self, items: Array) -> None:
         low, high = self.range
@@ -113,7 +115,8 @@ class ItemContract:
         """As it stands in manifests and metadata."""
         low, high = self.range
         bounds = [low, high] if self.dtype == "float32" else [int(low), int(high)]
-        return {"dtype": self.dtype, "shape": list(self.shape), "range": bounds}
+        shape = [list(axis) if isinstance(axis, tuple) else axis for axis in self.shape]
+        return {"dtype": self.dtype, "shape": shape, "range": bounds}
 
     @classmethod
     def from_json(cls, value: object, where: str = "contract") -> ItemContract:
@@ -145,13 +148,20 @@ def dtype_range(dtype: str) -> tuple[float, float]:
 def _is_axis(axis: object) -> bool:
     if isinstance(axis, str):
         return axis.isidentifier()
+    if isinstance(axis, tuple):
+        return bool(axis) and all(isinstance(length, int) and _is_axis(length) for length in axis)
     return isinstance(axis, int) and not isinstance(axis, bool) and axis > 0
 
 
-def _axis(value: object, where: str) -> int | str:
-    if not _is_axis(value):
-        raise ManifestError(f"{where}: expected a length from 1 or a name, found {value!r}")
-    return value  # type: ignore[return-value]  # _is_axis has just told
+def _lengths(axis: int | tuple[int, ...]) -> tuple[int, ...]:
+    return axis if isinstance(axis, tuple) else (axis,)
+
+
+def _axis(value: object, where: str) -> Axis:
+    axis = tuple(value) if isinstance(value, list) else value
+    if not _is_axis(axis):
+        raise ManifestError(f"{where}: expected a length from 1, a list of such or a name, found {value!r}")
+    return axis  # type: ignore[return-value]  # _is_axis has just told
 
 
 def _number(value: object, where: str) -> float:

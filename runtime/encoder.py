@@ -93,9 +93,9 @@ class Encoder(CodecHalf):
         one_missing = isinstance(items, np.ndarray) and items.ndim == len(self.contract.shape) - 1
         checked = self.contract.validate(items[None] if one_missing and self.batches else items)
         size = self._size(checked)
-        if any(length > limit for length, limit in zip(size, self._limits.size, strict=True)):
+        if not self._limits.allow(size):
             raise InputLimitError(
-                f"expected a size up to {list(self._limits.size)}, found {list(size)}: use more packets"
+                f"expected a size of {self._limits.describe()}, found {list(size)}: use more packets"
             )
         return checked
 

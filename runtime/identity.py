@@ -13,6 +13,7 @@ from latentwire.runtime.strictjson import Fields
 SCHEMA = 1
 ROLES = ("encoder", "decoder", "analysis", "pack", "unpack", "synthesis")
 MAX_SIZE = (1 << 32) - 1
+MAX_AREA = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Identity:
             "input": self.input.to_json(),
             "output": self.output.to_json(),
             "size_axes": list(self.size_axes),
-            "limits": {"size": list(self.limits.size)},
+            "limits": _limits_to_json(self.limits),
             "default_quality": self.default_quality,
         }
 
@@ -72,11 +73,25 @@ class Identity:
 
 def _limits(value: object, where: str) -> Limits:
     fields = Fields(value, where)
-    size = fields.integers("size", 1, MAX_SIZE)
+    size = fields.array("size", _limit)
+    area = fields.integer("area", 1, MAX_AREA) if "area" in fields else None
     fields.done()
-    if len(size) > MAX_DIMENSIONS:
-        raise ManifestError(f"{where}.size: expected at most {MAX_DIMENSIONS} dimensions, found {len(size)}")
-    return Limits(size)
+    if not 1 <= len(size) <= MAX_DIMENSIONS:
+        raise ManifestError(f"{where}.size: expected one to {MAX_DIMENSIONS} dimensions, found {len(size)}")
+    return Limits(tuple(size), area=area)
+
+
+def _limit(value: object, where: str) -> int | tuple[int, ...]:
+    """A largest length, or a list of lengths."""
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= MAX_SIZE for n in numbers):
+        raise ManifestError(f"{where}: expected a length from 1 to {MAX_SIZE} or a list of such, found {value!r}")
+    return tuple(numbers) if isinstance(value, list) else numbers[0]
+
+
+def _limits_to_json(limits: Limits) -> dict[str, Any]:
+    size = [list(entry) if isinstance(entry, tuple) else entry for entry in limits.size]
+    return {"size": size} | ({} if limits.area is None else {"area": limits.area})
 
 
 @dataclass(frozen=True)

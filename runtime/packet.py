@@ -24,6 +24,7 @@ allocated by it.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
@@ -103,19 +104,37 @@ class Limits:
     """What a decoder accepts, checked on the header before anything is allocated.
 
     Args:
-        size: largest value of each dimension that varies.
+        size: for each dimension that varies its largest value, or a tuple of the values that it may have.
         packet_bytes: largest length of a packet.
+        area: largest product of all dimensions; None for no limit.
 
     Raises:
         SettingError: not one to four dimensions, or a limit below 1.
     """
 
-    size: tuple[int, ...]
+    size: tuple[int | tuple[int, ...], ...]
     packet_bytes: int = MAX_PACKET_BYTES
+    area: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.size) <= MAX_DIMENSIONS or min(self.size) < 1 or self.packet_bytes < 1:
+        numbers = [n for entry in self.size for n in (entry if isinstance(entry, tuple) else (entry,))]
+        empty = any(entry == () for entry in self.size)
+        lowest = min([*numbers, self.packet_bytes, self.area if self.area is not None else 1], default=0)
+        if empty or not 1 <= len(self.size) <= MAX_DIMENSIONS or lowest < 1:
             raise SettingError(f"expected limits from 1 for one to {MAX_DIMENSIONS} dimensions, found {self}")
+
+    def allow(self, size: tuple[int, ...]) -> bool:
+        """Whether every dimension and their product are within the limits."""
+        fits = all(
+            length in entry if isinstance(entry, tuple) else 1 <= length <= entry
+            for length, entry in zip(size, self.size, strict=True)
+        )
+        return fits and (self.area is None or math.prod(size) <= self.area)
+
+    def describe(self) -> str:
+        """The limits as text: ``65535 x 65535 x 1 or 3, product up to 1000``."""
+        entries = [" or ".join(map(str, e)) if isinstance(e, tuple) else f"1..{e}" for e in self.size]
+        return " x ".join(entries) + ("" if self.area is None else f", product up to {self.area}")
 
     def lowered_to(self, other: Limits | None) -> Limits:
         """The smaller of both in every entry.
@@ -127,8 +146,9 @@ class Limits:
             return self
         if len(other.size) != len(self.size):
             raise SettingError(f"expected limits for {len(self.size)} dimensions, found {len(other.size)}")
-        size = tuple(min(pair) for pair in zip(self.size, other.size, strict=True))
-        return Limits(size, min(self.packet_bytes, other.packet_bytes))
+        size = tuple(_lower(*pair) for pair in zip(self.size, other.size, strict=True))
+        areas = [limits.area for limits in (self, other) if limits.area is not None]
+        return Limits(size, min(self.packet_bytes, other.packet_bytes), min(areas, default=None))
 
     def check(self, header: Header) -> None:
         """The header claims no more than allowed.
@@ -138,8 +158,15 @@ class Limits:
         """
         if header.length > self.packet_bytes:
             raise LimitError(f"expected at most {self.packet_bytes} bytes, found a packet of {header.length}")
-        if any(not 1 <= n <= limit for n, limit in zip(header.size, self.size, strict=True)):
-            raise LimitError(f"expected a size from 1 to {list(self.size)}, found {list(header.size)}")
+        if not self.allow(header.size):
+            raise LimitError(f"expected a size of {self.describe()}, found {list(header.size)}")
+
+
+def _lower(own: int | tuple[int, ...], other: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    """What both allow."""
+    if isinstance(own, tuple):
+        return tuple(n for n in own if (n in other if isinstance(other, tuple) else n <= other))
+    return tuple(n for n in other if n <= own) if isinstance(other, tuple) else min(own, other)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,10 @@ class Fields:
         self._left: dict[str, object] = dict(value)
         self.where = where
 
+    def __contains__(self, key: str) -> bool:
+        """Whether a member of that name is still to be taken."""
+        return key in self._left
+
     def take(self, key: str) -> object:
         """The member of that name.
 

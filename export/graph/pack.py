@@ -23,7 +23,7 @@ from latentwire.export.graph.builder import (
     value,
 )
 from latentwire.export.tables import TOTAL, CodecTables
-from latentwire.runtime.packet import MAX_LANES_LOG2, Limits, Status
+from latentwire.runtime.packet import MAX_LANES_LOG2, Status
 
 
 def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
@@ -55,12 +55,12 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
             escapes.write(op, escaped),
         ]
         body = op.Concat(*parts, axis=0)
-        return wire.write_packet(op, codec_id, len(family.limits), level, size, lanes_log2, body)
+        return wire.write_packet(op, codec_id, len(family.size_axes), level, size, lanes_log2, body)
 
     inputs = [
         value("latents", FLOAT, family.latent_shape),
         value("quality", UINT8, []),
-        value("size", INT64, [len(family.limits)]),
+        value("size", INT64, [len(family.size_axes)]),
     ]
     return build_model(trace, inputs, [value("packet", UINT8, ["packet_bytes"])], "pack")
 
@@ -73,7 +73,7 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
     rows, columns = tables.frequency.shape
 
     def trace(op: Op, packet: Value) -> Sequence[Value]:
-        parsed = wire.read_packet(op, codec_id, Limits(family.limits), packet)
+        parsed = wire.read_packet(op, codec_id, family.limits, packet)
         shape = op.Concat(op.Unsqueeze(family.positions(op, parsed.size), [0]), [tables.channels], axis=0)
         elements = latents.static_elements(op, tables, parsed.quality, shape)
         slow = wire.too_many_steps(op, elements.number, parsed.lanes)
@@ -112,7 +112,7 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
 
     outputs = [
         value("latents", FLOAT, family.latent_shape),
-        value("size", INT64, [len(family.limits)]),
+        value("size", INT64, [len(family.size_axes)]),
         value("symbols", INT32, ["positions", tables.channels]),
         value("status", INT64, []),
     ]

@@ -30,6 +30,8 @@ from latentwire.runtime.packet import MAX_LANES_LOG2
 SYMBOL_LIMIT = (1 << 23) - 1
 """Symbols are clipped to this magnitude, so that one and its table row share 32 bits."""
 ROW_WEIGHT = 1 << 24
+SENT = "sent/"
+"""Prefix of the names of the symbols of each stage, hyper-latents first."""
 BYTES_PER_LANE = 200
 """Half of the dense family's: pictures have many symbols, and half the steps are worth 0.75 % of the bytes."""
 UNCODED = -1e9
@@ -108,6 +110,7 @@ class Writer:
 
     def note(self, symbols: Value, rows: Value, coded: Value) -> None:
         """Keep the elements that are coded: values and table entries."""
+        symbols.name = f"{SENT}{len(self.values)}"  # verification reads it off
         op, columns = self.op, self.tables.frequency.shape[1]
         together = op.Add(op.Mul(rows, ROW_WEIGHT), op.Add(symbols, ROW_WEIGHT // 2))
         kept = op.Compress(flat(op, together), flat(op, coded))

@@ -21,7 +21,7 @@ def resigned(packet: bytes) -> bytes:
 
 def python_verdict(pieces, packet: bytes) -> type[RemoteError] | None:
     try:
-        check_packet(packet, pieces.codec_id, Limits(pieces.family.limits))
+        check_packet(packet, pieces.codec_id, pieces.family.limits)
     except RemoteError as error:
         return type(error)
     return None

@@ -1,0 +1,215 @@
+"""From a trained image network to a bundle: `export_image`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
+from latentwire.export.codec import DEFAULT_QUALITY, Exported, check_precisions
+from latentwire.export.errors import ExportError
+from latentwire.export.graph.builder import IR_VERSION, OPSET
+from latentwire.export.image.family import Image as Family
+from latentwire.export.image.fit import fit_tables
+from latentwire.export.image.pack import build_pack
+from latentwire.export.image.pieces import LIMITS, build_finish, build_prepare
+from latentwire.export.image.quantize import to_int8
+from latentwire.export.image.reference import Image
+from latentwire.export.image.tables import ImageTables
+from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
+from latentwire.export.image.unpack import build_unpack
+from latentwire.export.transforms import Half, clean, explain_failure, freeze, quiet
+from latentwire.export.verify import verify_bundle
+from latentwire.export.writer import BundleWriter, identity_of, provenance_of
+from latentwire.train.image.network import ImageNetwork
+
+FIT_PICTURES = 48
+FIT_SIDE = 512
+"""Tables are fitted to at most this many pictures, cut to this size."""
+GOLDEN_SIDES = (128, 192)
+LARGEST_EXPORT = 1 << 12
+"""Blocks a side that the exporter is told of; the graph itself has no limit."""
+
+
+def export_image(
+    network: ImageNetwork,
+    pictures: Sequence[Image],
+    out: str | Path,
+    *,
+    holdout: Sequence[Image],
+    name: str | None = None,
+    precisions: Sequence[str] = ("fp32", "int8"),
+    training: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Turn a trained image network into a bundle: fit tables, export, quantize, assemble, verify, write.
+
+    Args:
+        network: the trained network.
+        pictures: uint8 [H, W, 3] of at least 64 x 64, that it was trained on or others of their kind: tables and int8
+            are fitted to them.
+        out: folder to write. It appears whole, or not at all.
+        holdout: other pictures, to verify on.
+        name: the codec's name; the folder's by default.
+        precisions: variants, of "fp32", "int8", "fp16", with fp32 among them. int8 is the encoder's alone, and its
+            default where it is made.
+        training: provenance of the network, any JSON.
+        calibration: provenance of the pictures, any JSON.
+        overwrite: replace a bundle that is there.
+        on_stage: told what is done next, in a few words.
+
+    Raises:
+        ExportError: the network cannot be exported, or there are too few pictures.
+        SettingError: unknown precisions.
+        QuantizationError: int8 cannot be made of it.
+        ParityError: the finished bundle fails its own verification.
+    """
+    check_precisions(precisions)
+    chosen = [middle(picture, FIT_SIDE) for picture in large_enough(pictures)[:FIT_PICTURES]]
+    held = large_enough(holdout)
+    frozen = freeze(network, "network")
+    assert isinstance(frozen, ImageNetwork)
+    on_stage(f"fitting tables to {len(chosen)} pictures")
+    tables = fit_tables(frozen, chosen)
+    family, codec_id = Family(), tables.codec_id()
+    pack, unpack = build_pack(tables, codec_id), build_unpack(tables, codec_id, LIMITS)
+    on_stage(f"exporting the transforms: {', '.join(precisions)}")
+    analysis, synthesis = make_transforms(frozen, chosen, precisions)
+    path = Path(out)
+    identity = identity_of(family, codec_id, DEFAULT_QUALITY)
+    provenance = provenance_of(training or {}, facts(calibration or {}, tables, chosen, held))
+    default = "int8" if "int8" in precisions else "fp32"
+    with BundleWriter(path, name or path.name, identity, provenance, overwrite, default_encoder=default) as writer:
+        on_stage("writing the bundle")
+        writer.add_model("pack", "exact", "int32", pack)
+        writer.add_model("unpack", "exact", "int32", unpack)
+        for variant, model in analysis.items():
+            writer.add_model("analysis", variant, variant, model)
+            writer.add_model("encoder", variant, variant, assemble_encoder(model, pack, family.size_axes))
+        for variant, model in synthesis.items():
+            writer.add_model("synthesis", variant, variant, model)
+            writer.add_model("decoder", variant, variant, assemble_decoder(unpack, model))
+        writer.write_golden(middle(held[0], *GOLDEN_SIDES))
+        on_stage(f"verifying on {len(held)} held-out pictures")
+        report = verify_bundle(writer.folder, held, frozen)
+        writer.finish(report.to_json())
+        report.raise_on_failure()
+    return Exported(path, codec_id.hex(), report.to_json())
+
+
+def facts(
+    calibration: Mapping[str, Any], tables: ImageTables, chosen: Sequence[Image], held: Sequence[Image]
+) -> dict[str, Any]:
+    """What the manifest says of the fit."""
+    return dict(calibration) | {
+        "pictures": len(chosen),
+        "held_out_pictures": len(held),
+        "table_rows": int(tables.frequency.shape[0]),
+        "first_coded_row": tables.first_row,
+    }
+
+
+def large_enough(pictures: Sequence[Image]) -> list[Image]:
+    """Those of at least 64 x 64.
+
+    Raises:
+        ExportError: there are none.
+    """
+    kept = [picture for picture in pictures if min(picture.shape[:2]) >= 64]
+    if not kept:
+        raise ExportError(f"expected pictures of at least 64 x 64, found none among {len(pictures)}: name others")
+    return kept
+
+
+def middle(picture: Image, height: int, width: int | None = None) -> Image:
+    """The middle of a picture, at most [height, width] pixels."""
+    sides = [min(*pair) for pair in zip(picture.shape, (height, width or height), strict=False)]
+    top, left = ((length - side) // 2 for length, side in zip(picture.shape, sides, strict=False))
+    return np.ascontiguousarray(picture[top : top + sides[0], left : left + sides[1]])
+
+
+def make_transforms(
+    network: ImageNetwork, pictures: Sequence[Image], precisions: Sequence[str]
+) -> tuple[dict[str, onnx.ModelProto], dict[str, onnx.ModelProto]]:
+    """(Analysis pieces, synthesis pieces) by variant."""
+    prepare, finish = build_prepare(), build_finish()
+
+    def analysis_piece(model: onnx.ModelProto) -> onnx.ModelProto:
+        return join(prepare, model, ["input"], ["latents"])
+
+    def synthesis_piece(model: onnx.ModelProto) -> onnx.ModelProto:
+        return join(model, finish, ["latents", "size"], ["output"])
+
+    plain = export_analysis(AnalysisTransform(network))
+    analysis = {"fp32": analysis_piece(plain)}
+    synthesis = {"fp32": synthesis_piece(export_synthesis(SynthesisTransform(network)))}
+    if "int8" in precisions:
+        analysis["int8"] = analysis_piece(to_int8(plain, pictures))
+    if "fp16" in precisions:
+        analysis["fp16"] = analysis_piece(export_analysis(in_half(AnalysisTransform(network), "rest")))
+        synthesis["fp16"] = synthesis_piece(export_synthesis(in_half(SynthesisTransform(network), "network")))
+    return analysis, synthesis
+
+
+def in_half(transform: nn.Module, part: str) -> nn.Module:
+    """A copy with one submodule in half precision; the KLT's own sums are too large for it on the encoder's side."""
+    result = copy.deepcopy(transform)
+    setattr(result, part, Half(getattr(result, part)))
+    return result
+
+
+def export_analysis(transform: nn.Module) -> onnx.ModelProto:
+    """Picture uint8 [H, W, 3], sides multiples of 64 -> latents."""
+    axes = {axis: 64 * torch.export.Dim(name, min=1, max=LARGEST_EXPORT) for axis, name in enumerate(("rows", "columns"))}
+    example = torch.zeros(128, 192, 3, dtype=torch.uint8)
+    return to_onnx(transform, example, axes, ("picture", "latents"), "analysis")
+
+
+def export_synthesis(transform: nn.Module) -> onnx.ModelProto:
+    """Latents -> picture float32 [16 h, 16 w, 3]."""
+    axes = {
+        axis + 2: torch.export.Dim(name, min=1, max=4 * LARGEST_EXPORT) for axis, name in enumerate(("latent_height", "latent_width"))
+    }
+    klt = next(module for name, module in transform.named_modules() if name.endswith("klt"))
+    return to_onnx(transform, torch.zeros(1, klt.in_channels, 8, 12), axes, ("latents", "picture"), "synthesis")
+
+
+def to_onnx(
+    transform: nn.Module, example: torch.Tensor, axes: Mapping[int, Any], names: tuple[str, str], role: str
+) -> onnx.ModelProto:
+    """Export one transform with dynamic ``axes``.
+
+    Raises:
+        ExportError: torch cannot export the module; the message names it.
+    """
+    with quiet():
+        try:
+            program = torch.onnx.export(
+                transform,
+                (example,),
+                input_names=[names[0]],
+                output_names=[names[1]],
+                dynamic_shapes=(dict(axes),),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch raises a different class at each of its stages
+            raise ExportError(explain_failure(transform, role, error)) from error
+    if program is None:
+        raise ExportError(f"torch.onnx.export returned nothing for the {role} transform")
+    model = program.model_proto
+    model.ir_version = IR_VERSION
+    clean(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model

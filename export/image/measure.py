@@ -1,0 +1,73 @@
+"""Rate and distortion of an image codec on real pictures, from ONNX files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from latentwire.export.image.reference import Image
+from latentwire.export.measure import RatePoint
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The four pieces of one pair of variants."""
+
+    analysis: ort.InferenceSession
+    pack: ort.InferenceSession
+    unpack: ort.InferenceSession
+    synthesis: ort.InferenceSession
+
+    def latents(self, picture: Image) -> Array:
+        """float32 [1, L, h, w]."""
+        return self.analysis.run(["latents"], {"input": picture})[0]  # type: ignore[no-any-return]
+
+    def packet(self, latents: Array, shape: tuple[int, ...], quality: int) -> Array:
+        """uint8 [n]."""
+        feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": np.asarray(shape, np.int64)}
+        return self.pack.run(["packet"], feed)[0]  # type: ignore[no-any-return]
+
+    def unpacked(self, packet: Array) -> dict[str, Array]:
+        """latents, size, symbols, hyper_symbols and status."""
+        names = [output.name for output in self.unpack.get_outputs()]
+        return dict(zip(names, self.unpack.run(names, {"packet": packet}), strict=True))
+
+    def output(self, unpacked: dict[str, Array]) -> Image:
+        """uint8 [H, W, C]."""
+        feed = {"latents": unpacked["latents"], "size": unpacked["size"]}
+        return self.synthesis.run(["output"], feed)[0]  # type: ignore[no-any-return]
+
+
+def rate_points(pieces: Pieces, pictures: Sequence[Image], qualities: Sequence[int]) -> list[RatePoint]:
+    """One point a quality; bits are a picture's mean, its squared error has levels scaled to [0, 1]."""
+    latents = [pieces.latents(picture) for picture in pictures]
+    points = []
+    for quality in qualities:
+        bits, error = 0, 0.0
+        for planes, picture in zip(latents, pictures, strict=True):
+            packet = pieces.packet(planes, picture.shape, quality)
+            bits += 8 * packet.size
+            restored = pieces.output(pieces.unpacked(packet))
+            error += float(np.square((restored.astype(np.float64) - picture) / 255).mean())
+        points.append(RatePoint(quality, bits / len(pictures), error / len(pictures)))
+    return points
+
+
+def rate_difference(base: Sequence[RatePoint], other: Sequence[RatePoint]) -> float:
+    """Mean difference of the rate at equal squared error, as a share (Bjontegaard's, linear between the points).
+
+    Both curves need at least two points and a common range.
+    """
+    curves = [sorted((np.log(point.mse), np.log(point.bits)) for point in curve) for curve in (base, other)]
+    low = max(curve[0][0] for curve in curves)
+    high = min(curve[-1][0] for curve in curves)
+    at = np.linspace(low, high, 256)
+    logs = [np.interp(at, *np.array(curve).T) for curve in curves]
+    return float(np.exp((logs[1] - logs[0]).mean()) - 1)

@@ -1,0 +1,51 @@
+"""What stands before and behind the networks in the graphs: any picture to whole blocks of colour, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from latentwire.export.graph.builder import FLOAT, INT64, UINT8, Op, Value, build_model, value, vector
+from latentwire.export.image.tables import HYPER_PATCH
+from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.packet import Limits
+
+CONTRACT = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
+SIZE_AXES = (0, 1, 2)
+MAX_SIDE = (1 << 16) - 1
+MAX_PIXELS = 1 << 25
+LIMITS = Limits((MAX_SIDE, MAX_SIDE, (1, 3)), area=3 * MAX_PIXELS)
+"""One packet holds at most 33 megapixels; larger pictures go as tiles."""
+SHAPE: Sequence[int | str] = ("height", "width", "channels")
+
+
+def build_prepare() -> onnx.ModelProto:
+    """Input uint8 [H, W, C] -> picture uint8 [H', W', 3], its edges repeated to multiples of 64."""
+
+    def trace(op: Op, picture: Value) -> Sequence[Value]:
+        sides = op.Shape(picture, start=0, end=2)
+        missing = op.Sub(op.Mul(op.Div(op.Add(sides, HYPER_PATCH - 1), HYPER_PATCH), HYPER_PATCH), sides)
+        padding = op.Concat(vector(op, [0, 0]), missing, axis=0)
+        grown = op.Pad(picture, padding, None, vector(op, [0, 1]), mode="edge")
+        return [op.Expand(grown, vector(op, [1, 1, 3]))]
+
+    outputs = [value("picture", UINT8, ["padded_height", "padded_width", 3])]
+    return build_model(trace, [value("input", UINT8, SHAPE)], outputs, "prepare")
+
+
+def build_finish() -> onnx.ModelProto:
+    """Picture float32 [H', W', 3] in 0..255, size int64 [3] -> output uint8 [H, W, C]; grey is the channels' mean."""
+
+    def trace(op: Op, picture: Value, size: Value) -> Sequence[Value]:
+        height, width, channels = (op.Slice(size, [i], [i + 1]) for i in range(3))
+        grey = op.Cast(op.Equal(channels, 1), to=INT64)
+        # Both forms are made, one of them of no rows: cheaper than a choice between pictures.
+        colour = op.Slice(picture, [0, 0], op.Concat(op.Mul(height, op.Sub(1, grey)), width, axis=0), [0, 1])
+        single = op.Slice(picture, [0, 0], op.Concat(op.Mul(height, grey), width, axis=0), [0, 1])
+        mean = op.ReduceMean(single, [2], keepdims=1)
+        values = op.Concat(op.Reshape(colour, [-1]), op.Reshape(mean, [-1]), axis=0)
+        return [op.Reshape(op.Cast(op.Round(values), to=UINT8), size, allowzero=1)]
+
+    inputs = [value("picture", FLOAT, ["padded_height", "padded_width", 3]), value("size", INT64, [3])]
+    return build_model(trace, inputs, [value("output", UINT8, SHAPE)], "finish")

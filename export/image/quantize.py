@@ -1,0 +1,116 @@
+"""The int8 analysis transform: bytes in and bytes through every layer but those whose output is the latents.
+
+The synthesis transform runs on the server, where its precision is worth more than its speed: it has no int8 variant.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from latentwire.export.errors import QuantizationError
+from latentwire.export.graph.builder import IR_VERSION, duplicate
+from latentwire.export.image.reference import Image
+from latentwire.export.transforms import quiet
+
+SIDE = 256
+"""Calibration pictures are cut to this size."""
+
+
+class PictureReader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds pictures one by one; the last one holds every level, so that a byte stays the byte that it is."""
+
+    def __init__(self, name: str, pictures: Sequence[Image]) -> None:
+        extremes = np.zeros((64, 64, 3), np.uint8)
+        extremes[::2] = 255
+        self.feeds = iter([{name: picture} for picture in (*pictures, extremes)])
+
+    def get_next(self) -> dict[str, Image] | None:
+        """The next feed, or None at the end."""
+        return next(self.feeds, None)
+
+
+def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProto:
+    """Static QDQ of all products and convolutions but the last one, calibrated on pictures uint8 [H, W, 3].
+
+    Raises:
+        QuantizationError: the quantizer did not find the graph as this module expects it.
+    """
+    last = [node.name for node in model.graph.node if node.op_type == "Conv"][-1]
+    cut = [np.ascontiguousarray(blocks(picture)) for picture in pictures]
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        target = Path(folder) / "int8.onnx"
+        quantize_static(
+            duplicate(model),  # the quantizer moves the weights of the model it is given out to a file
+            target,
+            PictureReader(model.graph.input[0].name, cut),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "MatMul"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=[last],
+            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
+        )
+        quantized = onnx.load(target)
+    quantized.ir_version = IR_VERSION
+    del quantized.metadata_props[:]
+    feed_bytes(quantized)
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized
+
+
+def blocks(picture: Image) -> Image:
+    """The middle of a picture, at most 256 pixels each way, its sides multiples of 64."""
+    sides = [min(SIDE, length // 64 * 64) for length in picture.shape[:2]]
+    if 0 in sides:
+        raise QuantizationError(f"calibration needs pictures of at least 64 x 64, found {picture.shape[:2]}")
+    top, left = ((length - side) // 2 for length, side in zip(picture.shape[:2], sides, strict=True))
+    return picture[top : top + sides[0], left : left + sides[1]]
+
+
+def feed_bytes(model: onnx.ModelProto) -> None:
+    """Give the picture's own bytes to the products: (byte - 128) / 255 quantized at 1 / 255 around 128 is that byte."""
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {entry.name: onnx.numpy_helper.to_array(entry) for entry in graph.initializer}
+    found = 0
+    for node in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        chain = upstream(node, makers, ("Div", "Sub", "Cast"))
+        if chain is None:
+            continue
+        scale, zero = constants[node.input[1]], constants[node.input[2]]
+        if abs(float(scale) * 255 - 1) > 1e-6 or int(zero) != 128:
+            raise QuantizationError(f"expected bytes to be quantized at 1/255 around 128, found {scale} around {zero}")
+        redirect(graph, node.output[0], chain[-1].input[0])
+        for gone in (node, *chain):
+            graph.node.remove(gone)
+        found += 1
+    if found != 2:
+        raise QuantizationError(f"expected two products that take the picture's bytes, found {found}")
+
+
+def upstream(
+    node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], kinds: Sequence[str]
+) -> list[onnx.NodeProto] | None:
+    """The nodes before ``node`` along first inputs, if they are of those kinds."""
+    chain = []
+    for kind in kinds:
+        before = makers.get(node.input[0])
+        if before is None or before.op_type != kind:
+            return None
+        chain.append(before)
+        node = before
+    return chain
+
+
+def redirect(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Let everything that reads ``old`` read ``new``."""
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
