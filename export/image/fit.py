@@ -29,6 +29,8 @@ BINS = 16
 REACH = 130
 """Offsets beyond this many steps are counted at it."""
 OFFSETS = np.arange(0.50, 0.03, -0.02)
+SPARED = 0.004
+"""Share of the bits that the rows which are never coded may be worth."""
 PRIOR_SAMPLES = 64.0
 """How many latents the logistic distribution of a row counts for beside those that were found."""
 
@@ -97,16 +99,20 @@ def centres() -> npt.NDArray[np.float64]:
 
 
 def fit_rounding(histograms: npt.NDArray[np.float64]) -> Rounding:
-    """Each row's rounding offset; rows from the first one that is worth its bits are coded."""
-    chosen, worth = np.full(ROWS, 0.5, np.float32), np.ones(ROWS, bool)
+    """Each row's rounding offset, and the first row that is coded.
+
+    The lowest rows are many and say little: as many of them are left out as together gain less than `SPARED` of the
+    bits. They would be a quarter of the symbols, and time goes by symbols.
+    """
+    chosen, gain, bits = np.full(ROWS, 0.5, np.float32), np.zeros(ROWS), np.zeros(ROWS)
     for row, histogram in enumerate(histograms):
         costs = [row_cost(histogram, offset, row) for offset in OFFSETS]
         chosen[row] = OFFSETS[int(np.argmin(costs))]
-        total = histogram.sum()
-        nothing = float((histogram * centres() ** 2).sum() / total) if total else 0.0
-        worth[row] = min(costs) < nothing
-    coded = np.flatnonzero(worth)
-    return Rounding(chosen, max(1, int(coded[0]) if len(coded) else ROWS - 1))
+        nothing = float((histogram * centres() ** 2).sum())
+        gain[row] = (nothing - min(costs) * histogram.sum()) / LAMBDA
+        bits[row] = entropy(row_histogram(histogram, float(chosen[row]), row)[None])[0] * histogram.sum()
+    spared = np.maximum(gain, 0).cumsum() < SPARED * bits.sum()
+    return Rounding(chosen, int(np.clip(spared.sum(), 1, ROWS - 1)))
 
 
 def row_cost(histogram: npt.NDArray[np.float64], rounding: float, row: int) -> float:
@@ -148,7 +154,7 @@ def hyper_tables(histograms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.ui
     """(frequency uint16 [D, S] with the certain row first, index uint8 [256, Z]) from histograms at some qualities."""
     nearest = np.abs(np.arange(QUALITIES)[:, None] - np.asarray(FIT_QUALITIES)[None]).argmin(1)
     shares = (histograms + 1e-9) / (histograms.sum(-1, keepdims=True) + 1e-9 * COLUMNS)
-    varying = entropy(shares) > 1e-3
+    varying = histograms.sum(-1) > histograms[..., ZERO]
     frequency, index = cluster(shares, varying, HYPER_ROWS)
     return frequency, index[nearest]
 

@@ -53,7 +53,12 @@ def knobs_of(network: ImageNetwork) -> tuple[Floats, npt.NDArray[np.int32]]:
 
 @torch.no_grad()
 def run(
-    network: ImageNetwork, gain: Floats, base: npt.NDArray[np.int32], latents: torch.Tensor, rounding: Rounding
+    network: ImageNetwork,
+    gain: Floats,
+    base: npt.NDArray[np.int32],
+    latents: torch.Tensor,
+    rounding: Rounding,
+    hyper_coded: npt.NDArray[np.bool_] | None = None,
 ) -> Pass:
     """Symbols of unscaled latents [1, L, h, w], computed as the graph computes them.
 
@@ -63,10 +68,13 @@ def run(
         base: int32 [L], sixteenths of a row.
         latents: float32 [1, L, h, w].
         rounding: how to round.
+        hyper_coded: bool [Z], which hyper-latents are sent; all if None.
     """
     scaled = latents * torch.tensor(gain)[None, :, None, None]
     offsets_of_rows = torch.tensor(base / SIXTEENTHS, dtype=torch.float32)[None, :, None, None]
     hyper = torch.floor(network.hyper_analysis(scaled / SIXTEENTHS, exact=True) + 0.5)
+    if hyper_coded is not None:
+        hyper = hyper * torch.tensor(hyper_coded)[None, :, None, None]
     offsets = torch.tensor(rounding.offsets)
     found: list[tuple[torch.Tensor, ...]] = []
     stages = network.prior.predictions(hyper, offsets_of_rows, exact=True)
