@@ -34,8 +34,6 @@ SENT = "sent/"
 """Prefix of the names of the symbols of each stage, hyper-latents first."""
 BYTES_PER_LANE = 200
 """Half of the dense family's: pictures have many symbols, and half the steps are worth 0.75 % of the bytes."""
-UNCODED = -1e9
-"""A rounding offset that makes every symbol 0."""
 
 
 def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
@@ -80,8 +78,7 @@ class Writer:
     def __init__(self, op: Op, tables: ImageTables) -> None:
         self.op, self.tables = op, tables
         self.entries = entries(op, tables)
-        offsets = np.where(np.arange(tables.latent_rows) < tables.first_row, UNCODED, tables.rounding)
-        self.rounding = table(op, offsets.astype(np.float32), "rounding")
+        self.rounding = table(op, tables.rounding, "rounding")
         self.values: list[Value] = []
         self.packed: list[Value] = []
 
@@ -103,8 +100,10 @@ class Writer:
         magnitude = op.Floor(op.Add(op.Mul(op.Abs(offset), 1 / SIXTEENTHS), rounding))
         signed = op.Mul(op.Clip(magnitude, 0.0, float(SYMBOL_LIMIT)), op.Sign(offset))
         # The second clip catches what a cast makes of NaN, which differs between processors.
-        symbols = op.Clip(op.Cast(signed, to=INT32), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        self.note(symbols, found.rows, op.GreaterOrEqual(found.rows, self.tables.first_row))
+        bounded = op.Clip(op.Cast(signed, to=INT32), -SYMBOL_LIMIT, SYMBOL_LIMIT)
+        coded = op.GreaterOrEqual(found.rows, self.tables.first_row)
+        symbols = op.Mul(bounded, op.Cast(coded, to=INT32))
+        self.note(symbols, found.rows, coded)
         scaled_up = op.Mul(symbols, SIXTEENTHS)
         return symbols, scaled_up if found.mean is None else op.Add(scaled_up, found.mean)
 
