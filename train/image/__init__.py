@@ -1,0 +1,1 @@
+"""Image family: photographs of any size, grey or colour."""

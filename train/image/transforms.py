@@ -1,0 +1,91 @@
+"""Analysis and synthesis transform of the image family: a KLT path and a learned residual beside it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PATCH = 16  # pixels per latent position, each way
+RANGE = 255.0  # latents are in units of one grey level
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights and bias zero: a residual that starts as nothing."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """Depthwise 5x5, then two pointwise layers with a ReLU between them, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.project = zeroed(nn.Conv2d(2 * channels, channels, 1))
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value + self.project(F.relu(self.expand(self.spatial(value))))
+
+
+class Analysis(nn.Module):
+    """Pixels [B, C, H, W] in [-0.5, 0.5] to latents [B, L, H/16, W/16] in grey levels; H and W multiples of 16."""
+
+    def __init__(self, channels: int, latents: int, width: int) -> None:
+        super().__init__()
+        self.klt = nn.Conv2d(channels, latents, PATCH, PATCH, bias=False)
+        self.net = nn.Sequential(
+            nn.Conv2d(channels, width, 8, 8),
+            Block(width),
+            nn.Conv2d(width, 2 * width, 2, 2),
+            Block(2 * width),
+            Block(2 * width),
+            zeroed(nn.Conv2d(2 * width, latents, 1)),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.klt(image) * RANGE + self.net(image) * (RANGE / 4)
+
+
+class Synthesis(nn.Module):
+    """Latents [B, L, h, w] in grey levels to pixels [B, C, 16 h, 16 w] around [-0.5, 0.5].
+
+    Convolutions and DepthToSpace only: no transposed convolution, which runs slowly as int8 and on many accelerators.
+    """
+
+    def __init__(self, channels: int, latents: int, width: int) -> None:
+        super().__init__()
+        self.klt = nn.Conv2d(latents, channels * PATCH**2, 1, bias=False)
+        wide, fine = 3 * width, 2 * width
+        self.net = nn.Sequential(
+            nn.Conv2d(latents, wide, 1),
+            *(Block(wide) for _ in range(4)),
+            nn.Conv2d(wide, 4 * fine, 1),
+            nn.PixelShuffle(2),
+            *(Block(fine) for _ in range(3)),
+            nn.Conv2d(fine, 4 * width, 1),
+            nn.PixelShuffle(2),
+            *(Block(width) for _ in range(2)),
+            zeroed(nn.Conv2d(width, channels * 16, 3, padding=1)),
+            nn.PixelShuffle(4),
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        scaled = latents / RANGE
+        return F.pixel_shuffle(self.klt(scaled), PATCH) + self.net(scaled)
+
+
+@torch.no_grad()
+def warm_start(analysis: Analysis, synthesis: Synthesis, images: Tensor) -> Tensor:
+    """Set both KLT paths from `images` [N, C, H, W] in [-0.5, 0.5]; returns each latent's deviation [L] in grey levels."""
+    channels, latents = images.shape[1], analysis.klt.out_channels
+    patches = images.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * PATCH**2)
+    energy, basis = torch.linalg.eigh((patches.T @ patches / len(patches)).double())
+    order = torch.argsort(energy, descending=True)[:latents]
+    kernel = basis[:, order].float().T
+    analysis.klt.weight.copy_(kernel.reshape(latents, channels, PATCH, PATCH))
+    synthesis.klt.weight.copy_(kernel.T.reshape(channels * PATCH**2, latents, 1, 1))
+    return RANGE * energy[order].clamp_min(0).float().sqrt()
