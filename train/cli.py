@@ -177,6 +177,71 @@ def dense(
     click.echo(json.dumps(document, indent=2) if as_json else _summary(document, out))
 
 
+IMAGE_OPTIONS = (
+    ("--distortion", "distortion", click.Choice(["mse", "ms-ssim", "mix"]), "What is minimised beside the rate."),
+    ("--lambdas", "lambdas", Numbers(float), "Trade-off at each quality knot, rising; bits per pixel a squared level."),
+    ("--width", "width", int, "Channels of the encoder's first layers; --budget picks it too."),
+    ("--steps", "steps", int, "How many steps; 0 for as many as --minutes allows."),
+    ("--minutes", "minutes", float, "Time box; the schedule follows the clock then."),
+    ("--batch", "batch", int, "Crops in a step."),
+    ("--crop", "crop", int, "Side of a crop in pixels, a multiple of 64 from 256."),
+    ("--scales", "scales", Numbers(float), "Sizes at which the pictures are used, such as 1,0.8."),
+    ("--learning-rate", "learning_rate", float, "Adam's step size at its peak."),
+    ("--checkpoint-minutes", "checkpoint_minutes", float, "Time from one checkpoint to the next."),
+    ("--device", "device", click.Choice(["auto", "cpu", "cuda"]), "Where to train."),
+    ("--seed", "seed", int, "Seed of every random choice."),
+    ("--threads", "threads", int, "Threads for torch."),
+)
+
+
+@train.command()
+@click.option("--data", type=click.Path(path_type=Path, resolve_path=True), help="Folder of pictures, any size.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The run folder.")
+@click.option(
+    "--validation", type=click.Path(path_type=Path, resolve_path=True), help="Folder of other pictures to judge on."
+)
+@click.option("--initial", type=click.Path(path_type=Path), help="Start from the weights of this run or checkpoint.")
+@click.option("--budget", type=float, help="Thousand multiply-accumulates per pixel that the device may spend.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out with the settings it was started with.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json instead of a summary.")
+@settings_options(IMAGE_OPTIONS)
+def image(
+    data: Path | None,
+    out: Path,
+    validation: Path | None,
+    initial: Path | None,
+    budget: float | None,
+    resume: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Pictures of any size: one codec for all qualities."""
+    from latentwire.train.image.cost import width_for
+    from latentwire.train.image.run import resume as resume_run
+    from latentwire.train.image.run import train as train_run
+    from latentwire.train.image.settings import ImageSettings
+
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    chosen = given(IMAGE_OPTIONS, settings)
+    if resume:
+        if chosen or data or validation or initial or budget is not None:
+            raise click.UsageError("a run is resumed with the settings it was started with; leave the options away.")
+        document = resume_run(out, report)
+    else:
+        if data is None:
+            raise click.UsageError("Missing option '--data': the pictures to train on.")
+        if budget is not None:
+            chosen = {"width": width_for(budget, ImageSettings().hyper), **chosen}
+        if chosen.get("minutes") and "steps" not in chosen:
+            chosen["steps"] = 0
+        document = train_run(ImageSettings(**chosen), data, out, validation=validation, initial=initial, report=report)
+    metrics = document["metrics"]
+    summary = f"{out}: {metrics['step']} steps, rate {100 * metrics['rate_difference']:+.2f} % against the first validation"
+    click.echo(json.dumps(document, indent=2) if as_json else summary)
+
+
 def _start(
     out: Path,
     preset: Any,

@@ -1,0 +1,71 @@
+"""Pictures to train on: a folder's, in memory as bytes, and random crops of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from latentwire.runtime.errors import InputFileError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".avif")
+
+
+def read_photos(folder: Path) -> list[Tensor]:
+    """All pictures below a folder, in order of their paths: uint8 [3, H, W] each.
+
+    Raises:
+        InputFileError: there are none, or one cannot be read; names it.
+    """
+    from PIL import Image
+
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise InputFileError(f"{folder}: expected pictures ({' '.join(SUFFIXES)}), found none")
+    photos = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                photos.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous())
+        except (OSError, ValueError) as fault:
+            raise InputFileError(f"{path}: expected a picture, found {fault}") from fault
+    return photos
+
+
+def scaled_copies(photos: Sequence[Tensor], scales: Sequence[float]) -> list[Tensor]:
+    """Every picture at every scale; smaller copies lose the traces of earlier compression."""
+    return [photo if scale == 1 else _scaled(photo, scale) for scale in scales for photo in photos]
+
+
+def _scaled(photo: Tensor, scale: float) -> Tensor:
+    resized = F.interpolate(photo[None].float(), scale_factor=scale, mode="bicubic", antialias=True)
+    return resized[0].clamp(0, 255).round().byte()
+
+
+class Crops:
+    """Random, randomly mirrored crops of pictures that stay on one device as bytes."""
+
+    def __init__(self, photos: Sequence[Tensor], side: int, device: torch.device) -> None:
+        """Takes pictures uint8 [3, H, W]; those smaller than a crop are left out.
+
+        Raises:
+            InputFileError: none is large enough.
+        """
+        self.photos = [photo.to(device) for photo in photos if min(photo.shape[1:]) >= side]
+        self.left_out = len(photos) - len(self.photos)
+        self.side = side
+        if not self.photos:
+            raise InputFileError(f"expected pictures of at least {side} x {side}, found {len(photos)} smaller ones")
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """float32 [count, 3, side, side] in [-0.5, 0.5], channels last."""
+        batch = []
+        for _ in range(count):
+            which, top, left, mirrored = torch.randint(0, 1 << 40, (4,), generator=generator).tolist()
+            photo = self.photos[which % len(self.photos)]
+            y, x = (place % (length - self.side + 1) for place, length in zip((top, left), photo.shape[1:], strict=True))
+            crop = photo[:, y : y + self.side, x : x + self.side]
+            batch.append(crop.flip(2) if mirrored % 2 else crop)
+        return (torch.stack(batch).float() / 255 - 0.5).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,84 @@
+"""Every decision of an image run but its data, and how it is written to run.json."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from latentwire.train.errors import SettingsError
+from latentwire.train.settings import require_above_zero, require_at_least, require_choice, require_fraction
+
+Distortion = Literal["mse", "ms-ssim", "mix"]
+Device = Literal["auto", "cpu", "cuda"]
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)
+SMALLEST_CROP = 256
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How an image codec is trained.
+
+    Attributes:
+        lambdas: one per quality knot, rising: the loss is bits per pixel + lambda * squared error in grey levels.
+        width: channels of the encoder's first layers, a multiple of 8.
+        hyper: channels of the hyper-latents.
+        distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 4000 in place of the squared error, so that one lambda buys about
+            the same rate; `mix`, the mean of both.
+        batch: crops in a step.
+        crop: side of the crops in pixels, a multiple of 64.
+        scales: the pictures are used at each of these sizes.
+        learning_rate: Adam's step size at its peak; a cosine takes it down to a fiftieth.
+        basis_rate: learning rate of the layers that start from the KLT, relative to the others.
+        warmup: steps over which the learning rate rises.
+        clip: largest norm of the gradient.
+        average: decay of the moving average of the weights, which is what the run hands on.
+        exact_from: share of the run after which the probability model computes in integers.
+        steps: how many; 0 for as many as the minutes allow.
+        minutes: time box; 0 for none. The schedule follows whichever ends first.
+        checkpoint_minutes: time from one checkpoint, with validation, to the next.
+        validation_pictures: how many whole pictures are coded to judge the weights.
+        device: `auto` takes CUDA where there is one.
+        seed: of crops, weights and noise.
+        threads: threads that torch may use.
+    """
+
+    lambdas: tuple[float, ...] = LAMBDAS
+    width: int = 96
+    hyper: int = 64
+    distortion: Distortion = "mse"
+    batch: int = 4
+    crop: int = SMALLEST_CROP
+    scales: tuple[float, ...] = (1.0, 0.8)
+    learning_rate: float = 5e-4
+    basis_rate: float = 1 / 3
+    warmup: int = 300
+    clip: float = 1.0
+    average: float = 0.9985
+    exact_from: float = 0.25
+    steps: int = 20_000
+    minutes: float = 0.0
+    checkpoint_minutes: float = 8.0
+    validation_pictures: int = 6
+    device: Device = "auto"
+    seed: int = 0
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range."""
+        require_at_least(1, batch=self.batch, threads=self.threads, validation_pictures=self.validation_pictures)
+        require_at_least(8, width=self.width, hyper=self.hyper)
+        require_at_least(0, warmup=self.warmup, steps=self.steps, minutes=self.minutes, seed=self.seed)
+        require_above_zero(learning_rate=self.learning_rate, basis_rate=self.basis_rate, clip=self.clip)
+        require_above_zero(checkpoint_minutes=self.checkpoint_minutes)
+        require_fraction(average=self.average, exact_from=self.exact_from)
+        require_choice(Distortion, distortion=self.distortion)
+        require_choice(Device, device=self.device)
+        if self.crop < SMALLEST_CROP or self.crop % 64:
+            raise SettingsError(
+                f"crop must be a multiple of 64 from {SMALLEST_CROP}, found {self.crop}: in smaller ones the "
+                "hyper-latents see padding more than picture, and whole pictures come out up to 40 % larger"
+            )
+        if len(self.lambdas) < 2 or min(self.lambdas) <= 0 or list(self.lambdas) != sorted(set(self.lambdas)):
+            raise SettingsError(f"lambdas must be two or more numbers above 0, rising; found {self.lambdas}")
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise SettingsError(f"scales must be numbers above 0 and up to 1, found {self.scales}")
+        if not self.steps and not self.minutes:
+            raise SettingsError("steps or minutes must say when to stop, found 0 for both")
