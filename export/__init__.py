@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from latentwire.export.codec import Exported, export_codec
     from latentwire.export.errors import ExportError, ParityError, QuantizationError
     from latentwire.export.family import Dense, Family
+    from latentwire.export.image.codec import export_image
     from latentwire.export.verify import Check, Reference, Report, verify_bundle
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Reference",
     "Report",
     "export_codec",
+    "export_image",
     "verify_bundle",
 ]
 
@@ -44,6 +46,7 @@ __getattr__ = lazy_names(
             "Dense",
             "Family",
         ),
+        "image.codec": ("export_image",),
         "verify": (
             "Check",
             "Reference",

@@ -11,12 +11,15 @@ import numpy as np
 from latentwire.export.codec import Exported, export_codec
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Dense
+from latentwire.export.image.runs import export_image_run, read_pictures, spread
+from latentwire.export.image.tables import FAMILY
 from latentwire.export.transforms import Analysis, Synthesis, freeze
 from latentwire.export.verify import Array, Reference, Report, verify_bundle
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import ItemContract
 from latentwire.train.data import load_data
-from latentwire.train.run import TrainedRun, load_run
+from latentwire.train.image.run import load_image_run
+from latentwire.train.run import TrainedRun, load_run, read_document
 
 
 def export_run(
@@ -45,6 +48,17 @@ def export_run(
     Raises:
         ExportError: the calibration data is missing or of another kind than the run's.
     """
+    if read_document(Path(run)).get("family") == FAMILY:
+        return export_image_run(
+            Path(run),
+            Path(out),
+            precisions=precisions,
+            calibrate=Path(calibrate) if calibrate else None,
+            holdout=Path(holdout) if holdout else None,
+            name=name,
+            overwrite=overwrite,
+            on_stage=on_stage,
+        )
     trained = load_run(run)
     source = Path(calibrate) if calibrate else training_source(trained)
     items = load_items(source, trained.contract)
@@ -70,6 +84,9 @@ def export_run(
 def verify_run(bundle: str | Path, data: str | Path | None, run: str | Path | None, limit: int) -> Report:
     """Verify a bundle on ``data`` (its golden items if None), against torch if its ``run`` is given."""
     opened = open_bundle(bundle)
+    if opened.manifest.family == FAMILY:
+        pictures = read_pictures(Path(data)) if data else [opened.read_array(opened.manifest.golden.input)]
+        return verify_bundle(bundle, spread(pictures, limit), load_image_run(run).network if run else None)
     if data is None:
         items = opened.read_array(opened.manifest.golden.input)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import onnxruntime as ort
 
 from latentwire.export.image.reference import Image
 from latentwire.export.measure import RatePoint
+from latentwire.train.image.validate import Point, rate_difference
 
 Array = npt.NDArray[Any]
 
@@ -60,14 +62,7 @@ def rate_points(pieces: Pieces, pictures: Sequence[Image], qualities: Sequence[i
     return points
 
 
-def rate_difference(base: Sequence[RatePoint], other: Sequence[RatePoint]) -> float:
-    """Mean difference of the rate at equal squared error, as a share (Bjontegaard's, linear between the points).
-
-    Both curves need at least two points and a common range.
-    """
-    curves = [sorted((np.log(point.mse), np.log(point.bits)) for point in curve) for curve in (base, other)]
-    low = max(curve[0][0] for curve in curves)
-    high = min(curve[-1][0] for curve in curves)
-    at = np.linspace(low, high, 256)
-    logs = [np.interp(at, *np.array(curve).T) for curve in curves]
-    return float(np.exp((logs[1] - logs[0]).mean()) - 1)
+def rate_increase(base: Sequence[RatePoint], other: Sequence[RatePoint]) -> float:
+    """Mean increase of the rate at equal squared error, as a share."""
+    curves = [[Point(point.bits, -10 * math.log10(point.mse)) for point in curve] for curve in (base, other)]
+    return rate_difference(*curves)

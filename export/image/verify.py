@@ -13,7 +13,7 @@ import torch
 from latentwire.export import measure
 from latentwire.export.graph.builder import duplicate
 from latentwire.export.image.pack import SENT
-from latentwire.export.image.measure import Pieces, rate_difference, rate_points
+from latentwire.export.image.measure import Pieces, rate_increase, rate_points
 from latentwire.export.image.reference import Image, padded
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.train.image.network import ImageNetwork
@@ -130,7 +130,7 @@ def measure_variants(report: Report, subject: Subject, pictures: Sequence[Image]
     for analysis, synthesis, title in pairs:
         found = rate_points(pieces_of(subject, analysis, synthesis), pictures, QUALITIES)
         report.curves[title] = found
-        report.add(f"{title}: rate increase at equal error", rate_difference(base, found), RATE_LIMIT)
+        report.add(f"{title}: rate increase at equal error", rate_increase(base, found), RATE_LIMIT)
 
 
 def check_torch(report: Report, subject: Subject, pictures: Sequence[Image], network: ImageNetwork) -> None:
