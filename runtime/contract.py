@@ -65,9 +65,17 @@ class ItemContract:
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of one item as raw values, the varying axes counted as one each."""
+        """Bytes of one item as raw values, every axis without a single length counted as one."""
         lengths = [axis for axis in self.shape if isinstance(axis, int)]
         return int(np.prod(lengths, dtype=np.int64)) * self.numpy_dtype.itemsize
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether one item is a picture uint8 [H, W, C] of any size, C 1 or 3."""
+        if self.dtype != "uint8" or len(self.shape) != 3 or not all(isinstance(axis, str) for axis in self.shape[:2]):
+            return False
+        channels = self.shape[2]
+        return not isinstance(channels, str) and set(_lengths(channels)) <= {1, 3}
 
     def validate(self, items: Array) -> Array:
         """The items, if they are what the contract says.
@@ -84,7 +92,9 @@ class ItemContract:
             found = items.dtype.name if isinstance(items, np.ndarray) else type(items).__name__
             raise InputTypeError(f"expected an array of {self.dtype}, found {found}: convert it before encoding")
         if not self.fits(items.shape):
-            raise InputShapeError(f"expected shape {self.describe_shape()}, found {list(items.shape)}")
+            raise InputShapeError(
+                f"expected shape {self.describe_shape()}, found {list(items.shape)}{self._advice(items.shape)}"
+            )
         if self.range != dtype_range(self.dtype) or self.dtype == "float32":
             self._check_range(items)
         return items
@@ -100,6 +110,14 @@ class ItemContract:
         """The shape as text, names included: ``[items, 784]``, ``[height, width, 1 or 3]``."""
         axes = [axis if isinstance(axis, str) else " or ".join(map(str, _lengths(axis))) for axis in self.shape]
         return f"[{', '.join(axes)}]"
+
+    def _advice(self, shape: tuple[int, ...]) -> str:
+        """What to do about a shape that pictures often have."""
+        if not self.is_picture:
+            return ""
+        if len(shape) == 3 and shape[2] in (2, 4):
+            return f": the last channel looks like alpha; flatten it, or drop it with [:, :, :{shape[2] - 1}]"
+        return ": a packet holds one picture; use encode_stream for several" if len(shape) == 4 else ""
 
     def _check_range(self, items: Array) -> None:
         low, high = self.range

@@ -45,7 +45,7 @@ class Decoder(CodecHalf):
         return self._identity.output
 
     def decode(self, packet: Bytes) -> Array:
-        """The items of one packet, of the contract's dtype and shape ([N, D] for vectors).
+        """The items of one packet, of the contract's dtype and shape ([N, D] for vectors, [H, W, C] for a picture).
 
         Raises:
             CorruptPacketError: not one whole, intact packet within the limits; the subclass says why.
@@ -90,11 +90,12 @@ class Decoder(CodecHalf):
 
         Args:
             source: a binary file, pipe or socket file.
-            batch: packets that are collected for one synthesis; 1 hands each packet's items out as soon as it is there.
+            batch: packets that are collected for one synthesis; 1 hands each packet's items out as soon as it is there,
+                as it always is where a packet holds one item.
             max_packet: bytes of the longest packet that is accepted.
         """
         records = read_stream(source, min(max_packet, self._limits.packet_bytes))
-        while group := list(islice(records, batch)):
+        while group := list(islice(records, batch if self.batches else 1)):
             results = iter(self.decode_each([record.data for record in group if not isinstance(record, Damaged)]))
             for record in group:
                 if isinstance(record, Damaged):

@@ -46,7 +46,8 @@ class Encoder(CodecHalf):
         """One packet.
 
         Args:
-            items: array of the contract's dtype, its shape ([N, D] for vectors) or that of one item ([D]).
+            items: array of the contract's dtype, its shape ([N, D] for vectors, [H, W, C] for a picture), or without
+                the axis that has length 1: one vector [D], a grey picture [H, W].
             quality: 0..255; the codec's default if None. With ``max_bytes`` the highest to try, 255 if None.
             max_bytes: take the highest quality whose packet has at most that many bytes.
 
@@ -67,37 +68,45 @@ class Encoder(CodecHalf):
         items: Iterable[Array],
         quality: int | None = None,
         *,
-        batch: int = DEFAULT_BATCH,
+        batch: int | None = None,
         max_bytes: int | None = None,
     ) -> Iterator[bytes]:
         """Packets of up to ``batch`` items each, made while items arrive.
 
         Args:
-            items: items one by one, or an array of them [N, ...].
+            items: items one by one, or an array of them [N, ...]; pictures may differ in size.
             quality: as in `encode`.
-            batch: items in a packet; 1 where the codec takes one item at a time.
+            batch: items in a packet; None for 64, or 1 where the codec takes one item at a time.
             max_bytes: as in `encode`, for each packet.
 
         Raises:
             SettingError: ``batch`` is below 1, or above 1 where the codec takes one item at a time.
             InputError: as in `encode`, when the packet's turn comes.
         """
-        if batch < 1 or (batch > 1 and not self.batches):
-            raise SettingError(f"expected a batch from 1{'' if self.batches else ' to 1'}, found {batch}")
+        most = DEFAULT_BATCH if self.batches else 1
+        count = most if batch is None else batch
+        if count < 1 or (count > 1 and not self.batches):
+            raise SettingError(f"expected a batch from 1{'' if self.batches else ' to 1'}, found {count}")
         arriving = iter(items)
-        while group := list(islice(arriving, batch)):
+        while group := list(islice(arriving, count)):
             stacked = np.stack(group) if self.batches else group[0]
             yield self.encode(stacked, quality, max_bytes=max_bytes)
 
     def _checked(self, items: Array) -> Array:
-        one_missing = isinstance(items, np.ndarray) and items.ndim == len(self.contract.shape) - 1
-        checked = self.contract.validate(items[None] if one_missing and self.batches else items)
+        checked = self.contract.validate(self._completed(items))
         size = self._size(checked)
         if not self._limits.allow(size):
-            raise InputLimitError(
-                f"expected a size of {self._limits.describe()}, found {list(size)}: use more packets"
-            )
+            advice = "encode it as tiles" if self.contract.is_picture else "use more packets"
+            raise InputLimitError(f"expected a size of {self._limits.describe()}, found {list(size)}: {advice}")
         return checked
+
+    def _completed(self, items: Array) -> Array:
+        """One item becomes a batch of one, a grey picture one of a single channel."""
+        if not isinstance(items, np.ndarray) or items.ndim != len(self.contract.shape) - 1:
+            return items
+        if self.batches:
+            return items[None]
+        return items[..., None] if self.contract.is_picture else items
 
     def _size(self, items: Array) -> tuple[int, ...]:
         return tuple(items.shape[axis] for axis in self._identity.size_axes)

@@ -83,10 +83,15 @@ def _limits(value: object, where: str) -> Limits:
 
 def _limit(value: object, where: str) -> int | tuple[int, ...]:
     """A largest length, or a list of lengths."""
-    numbers = value if isinstance(value, list) else [value]
-    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= MAX_SIZE for n in numbers):
+    if isinstance(value, list) and value:
+        return tuple(_length(entry, where) for entry in value)
+    return _length(value, where)
+
+
+def _length(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIZE:
         raise ManifestError(f"{where}: expected a length from 1 to {MAX_SIZE} or a list of such, found {value!r}")
-    return tuple(numbers) if isinstance(value, list) else numbers[0]
+    return value
 
 
 def _limits_to_json(limits: Limits) -> dict[str, Any]:

@@ -132,15 +132,15 @@ class Limits:
         return fits and (self.area is None or math.prod(size) <= self.area)
 
     def describe(self) -> str:
-        """The limits as text: ``65535 x 65535 x 1 or 3, product up to 1000``."""
+        """The limits as text: ``1..65535 x 1..65535 x 1 or 3, product up to 100663296``."""
         entries = [" or ".join(map(str, e)) if isinstance(e, tuple) else f"1..{e}" for e in self.size]
         return " x ".join(entries) + ("" if self.area is None else f", product up to {self.area}")
 
     def lowered_to(self, other: Limits | None) -> Limits:
-        """The smaller of both in every entry.
+        """What both allow: the smaller in every entry, the values that both list.
 
         Raises:
-            SettingError: ``other`` is for another number of dimensions.
+            SettingError: ``other`` is for another number of dimensions, or nothing is allowed by both.
         """
         if other is None:
             return self

@@ -8,6 +8,7 @@ from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTyp
 
 DIGITS = ItemContract("uint8", ("items", 4), (0, 16))
 FLOATS = ItemContract("float32", ("items", 2), (-1.0, 1.0))
+PICTURES = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
 
 
 def test_items_that_fit_are_returned_as_they_are():
@@ -24,6 +25,10 @@ def test_items_that_fit_are_returned_as_they_are():
         (DIGITS, np.zeros((0, 4), np.uint8), InputShapeError, "found"),
         (DIGITS, np.zeros(4, np.uint8), InputShapeError, "found"),
         (DIGITS, np.array([[0, 0, 17, 0]], np.uint8), InputRangeError, r"found 17 at index \[0, 2\]"),
+        (PICTURES, np.zeros((5, 6, 2), np.uint8), InputShapeError, r"\[height, width, 1 or 3\], found .* alpha"),
+        (PICTURES, np.zeros((5, 6, 4), np.uint8), InputShapeError, r"drop it with \[:, :, :3\]"),
+        (PICTURES, np.zeros((5, 0, 3), np.uint8), InputShapeError, r"found \[5, 0, 3\]"),
+        (PICTURES, np.zeros((2, 5, 6, 3), np.uint8), InputShapeError, "use encode_stream"),
         (FLOATS, np.array([[0, 0], [0, np.nan]], np.float32), InputRangeError, r"found nan at index \[1, 1\]"),
         (FLOATS, np.array([[np.inf, 0]], np.float32), InputRangeError, "found inf"),
         (FLOATS, np.array([[0, -1.5]], np.float32), InputRangeError, "found -1.5"),
@@ -45,6 +50,22 @@ def test_a_contract_survives_json(dtype):
     contract = ItemContract.of(np.zeros((2, 3), dtype))
     assert contract.shape == ("items", 3)
     assert ItemContract.from_json(contract.to_json()) == contract
+
+
+def test_lengths_from_a_list_survive_json_and_are_told():
+    document = PICTURES.to_json()
+    assert document["shape"] == ["height", "width", [1, 3]]
+    assert ItemContract.from_json(document) == PICTURES
+    assert PICTURES.describe_shape() == "[height, width, 1 or 3]"
+    assert [PICTURES.fits((4, 5, channels)) for channels in range(5)] == [False, True, False, True, False]
+    assert PICTURES.is_picture and not DIGITS.is_picture
+    assert PICTURES.item_bytes == 1
+
+
+@pytest.mark.parametrize("axis", [[], [0], [1, -3], [True], [1.0], [[1]], ["a"], [None]])
+def test_a_list_of_anything_but_lengths_is_no_axis(axis):
+    with pytest.raises(ManifestError):
+        ItemContract.from_json(PICTURES.to_json() | {"shape": ["height", "width", axis]})
 
 
 def test_no_contract_is_made_of_items_without_a_length_or_of_another_dtype():

@@ -11,6 +11,7 @@ from latentwire.runtime.errors import ManifestError, VariantError
 from latentwire.runtime.identity import Metadata
 from latentwire.runtime.manifest import Manifest
 from latentwire.runtime.onnxfile import read_metadata, wire_fields
+from latentwire.runtime.packet import Limits
 from latentwire.runtime.strictjson import parse
 
 
@@ -68,6 +69,13 @@ def test_every_missing_and_every_unknown_key_is_an_error(document):
         (("limits", "size"), []),
         (("limits", "size"), [0]),
         (("limits", "size"), [1, 1, 1, 1, 1]),
+        (("limits", "size"), [[]]),
+        (("limits", "size"), [[1, 0]]),
+        (("limits", "size"), [[[1]]]),
+        (("limits", "size"), [True]),
+        (("limits", "size"), [1 << 32]),
+        (("limits", "area"), 0),
+        (("limits", "area"), None),
         (("files", 0, "role"), "codec"),
         (("files", 1), None),
         (("parity",), []),
@@ -81,6 +89,14 @@ def test_a_value_outside_the_schema_is_an_error(document, path, value):
     at(changed, path[:-1])[path[-1]] = value
     with pytest.raises(ManifestError, match="expected"):
         Manifest.from_json(changed)
+
+
+def test_listed_lengths_and_an_area_survive_json_and_no_area_is_left_out(document):
+    assert document["limits"] == {"size": [65535]}
+    changed = document | {"size_axes": [0, 1, 2], "limits": {"size": [65535, 65535, [1, 3]], "area": 100663296}}
+    manifest = Manifest.from_json(changed)
+    assert manifest.identity.limits == Limits((65535, 65535, (1, 3)), area=100663296)
+    assert manifest.to_json() == changed
 
 
 @pytest.mark.parametrize(

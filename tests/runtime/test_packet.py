@@ -124,3 +124,39 @@ def test_limits_are_lowered_never_raised():
     assert Limits((10, 20), 300).lowered_to(Limits((15, 5), 100)) == Limits((10, 5), 100)
     with pytest.raises(errors.SettingError):
         Limits((10,)).lowered_to(Limits((1, 1)))
+    with pytest.raises(errors.SettingError):
+        Limits((10, (3,))).lowered_to(Limits((10, 2)))
+
+
+def test_listed_lengths_and_areas_are_lowered_too():
+    limits = Limits((100, 100, (1, 3)), area=1000)
+    assert limits.lowered_to(Limits((50, 200, 3))) == Limits((50, 100, (1, 3)), area=1000)
+    assert limits.lowered_to(Limits((100, 100, 2), area=500)) == Limits((100, 100, (1,)), area=500)
+    assert limits.lowered_to(Limits((100, 100, (3, 4)), area=2000)) == Limits((100, 100, (3,)), area=1000)
+    assert Limits((100, 100, 4)).lowered_to(limits) == limits
+
+
+@pytest.mark.parametrize("bad", [{"size": ()}, {"size": ((),)}, {"size": ((0, 3),)}, {"size": (1,), "area": 0}])
+def test_limits_below_one_are_refused(bad):
+    with pytest.raises(errors.SettingError):
+        Limits(**bad)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((65535, 65535, 3), r"product up to 100663296, found \[65535, 65535, 3\]"),
+        ((2**32 - 1, 2**32 - 1, 3), "found"),
+        ((65536, 1, 1), "expected a size of 1..65535 x 1..65535 x 1 or 3"),
+        ((8, 8, 2), "1 or 3"),
+        ((8, 0, 3), r"\[8, 0, 3\]"),
+    ],
+)
+def test_a_picture_that_is_too_large_is_the_last_thing_noticed(size, said):
+    limits = Limits((65535, 65535, (1, 3)), area=3 << 25)
+    packet = write_packet(CODEC[:4], 1, 1, size, bytes(4))
+    with pytest.raises(errors.LimitError, match=said):
+        check_packet(packet, CODEC, limits)
+    with pytest.raises(errors.ChecksumError):
+        check_packet(packet[:-1] + bytes([packet[-1] ^ 1]), CODEC, limits)
+    assert check_packet(write_packet(CODEC[:4], 1, 1, (5793, 5792, 3), bytes(4)), CODEC, limits).size[0] == 5793
