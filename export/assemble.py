@@ -56,7 +56,6 @@ def join(
         [entries[name] for name in inputs],
         [entries[name] for name in outputs],
         [*earlier.initializer, *later.initializer],
-        value_info=[*earlier.value_info, *later.value_info],
     )
     model = helper.make_model(
         graph, opset_imports=list(first.opset_import), ir_version=IR_VERSION, producer_name="latentwire"

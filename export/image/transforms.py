@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.transforms import RANGE
+from latentwire.train.image.transforms import PATCH, RANGE
 
 ZERO_LEVEL = 128
 """The grey level that stands for 0 in the exported graph; a byte's own zero point, so that int8 loses nothing."""
@@ -21,7 +21,7 @@ SHIFT = (ZERO_LEVEL - RANGE / 2) / RANGE
 
 
 class Patches(nn.Module):
-    """A convolution whose stride is its size, as a product over patches: [H, W, C] to [1, out, h, w], without bias."""
+    """A convolution whose stride is its size, as a product over patches: [H, W, C] to rows [h * w, out], without bias."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Patches(nn.Module):
         height, width = picture.shape[0] // size, picture.shape[1] // size
         blocks = picture.reshape(height, size, width, size, channels).permute(0, 2, 1, 3, 4)
         rows = blocks.reshape(height * width, size * size * channels)
-        return (((rows.float() - ZERO_LEVEL) / RANGE) @ self.weight).reshape(1, height, width, -1).permute(0, 3, 1, 2)
+        return ((rows.float() - ZERO_LEVEL) / RANGE) @ self.weight
 
 
 def shifted_bias(convolution: nn.Conv2d) -> Tensor:
@@ -50,18 +50,23 @@ class AnalysisTransform(nn.Module):
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
-        first, *rest = copy.deepcopy(network.analysis.net).requires_grad_(False)
+        first, *rest, last = copy.deepcopy(network.analysis.net).requires_grad_(False)
         self.klt, self.first, self.rest = Patches(network.analysis.klt), Patches(first), nn.Sequential(*rest)
         self.first_bias = nn.Parameter(shifted_bias(first)[None, :, None, None], requires_grad=False)
-        # What is constant in the path of the KLT moves into the last layer, and so does the scaling of both.
-        last = rest[-1]
         self.klt.weight *= RANGE
-        last.weight *= RANGE / 4
-        last.bias.copy_(last.bias * RANGE / 4 + shifted_bias(network.analysis.klt) * RANGE)
+        self.last = nn.Parameter(last.weight[:, :, 0, 0].T.contiguous() * (RANGE / 4), requires_grad=False)
+        bias = last.bias * RANGE / 4 + shifted_bias(network.analysis.klt) * RANGE
+        self.last_bias = nn.Parameter(bias[None, :, None, None], requires_grad=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Latents of a whole picture."""
-        return self.klt(picture) + self.rest(self.first(picture) + self.first_bias)
+        height, width = picture.shape[0] // PATCH, picture.shape[1] // PATCH
+        fine = self.first(picture).reshape(1, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        features = self.rest(fine + self.first_bias)
+        rows = features.permute(0, 2, 3, 1).reshape(height * width, -1)
+        # Biases are added to pictures, not to rows: with a bias, a product of bytes would not stay one.
+        sums = (self.klt(picture) + rows @ self.last).reshape(1, height, width, -1)
+        return sums.permute(0, 3, 1, 2) + self.last_bias
 
 
 class SynthesisTransform(nn.Module):
