@@ -1,0 +1,102 @@
+"""An image bundle from end to end: exported, verified, opened by the runtime, fed with pictures of every shape."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from small_images import picture, small_network
+
+from latentwire.export.errors import ExportError
+from latentwire.export.graph.integer import WEIGHT_LIMIT
+from latentwire.export.image.codec import export_image
+from latentwire.export.image.integers import network_of
+from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.cli import main
+from latentwire.runtime.decoder import Decoder
+from latentwire.runtime.encoder import Encoder
+from latentwire.runtime.selftest import selftest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    pictures = [picture(128, 192, seed=100 + k) for k in range(4)]
+    held = [picture(130, 200, seed=200)]
+    out = tmp_path_factory.mktemp("image") / "small"
+    export_image(small_network(), pictures, out, holdout=held, precisions=("fp32", "int8", "fp16"))
+    return out
+
+
+def test_the_bundle_proves_itself(bundle):
+    parity = json.loads((bundle / "manifest.json").read_text())["parity"]
+    checks = {check["name"]: check["value"] for check in parity["checks"]}
+    assert parity["passed"]
+    assert len(checks) == 16
+    assert all(value == 0 for name, value in checks.items() if "symbols" in name)
+    assert checks["int8 encoder, fp32 decoder: rate increase at equal error"] < 0.01
+
+
+def test_int8_is_the_encoders_default_and_its_own(bundle):
+    manifest = open_bundle(bundle).manifest
+    assert manifest.default_variant == {"encoder": "int8", "decoder": "fp32"}
+    assert set(manifest.variants("decoder")) == {"fp32", "fp16"}
+    assert Encoder(bundle).variant == "int8"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 1), (17, 33, 3), (65, 127, 1), (128, 64, 3)])
+@pytest.mark.parametrize("variant", ["fp32", "int8", "fp16"])
+def test_pictures_of_every_size_come_back(bundle, shape, variant):
+    image = picture(*shape)
+    restored = Decoder(bundle).decode(Encoder(bundle, variant=variant).encode(image, 255))
+    assert restored.shape == image.shape
+    assert np.abs(restored.astype(int) - image).mean() < 8
+
+
+def test_more_quality_is_more_bytes_and_less_error(bundle):
+    image, encoder, decoder = picture(128, 192, seed=7), Encoder(bundle), Decoder(bundle)
+    found = []
+    for quality in range(0, 256, 51):
+        packet = encoder.encode(image, quality)
+        found.append((len(packet), float(np.square(decoder.decode(packet).astype(float) - image).mean())))
+    sizes, errors = zip(*found, strict=True)
+    assert list(sizes) == sorted(sizes)
+    assert errors[0] > 4 * errors[-1]
+
+
+def test_a_byte_budget_is_kept(bundle):
+    image, encoder = picture(128, 192, seed=8), Encoder(bundle)
+    packet = encoder.encode(image, max_bytes=1500)
+    assert 1200 < len(packet) <= 1500
+
+
+def test_the_selftest_passes_on_every_variant(bundle):
+    assert selftest(bundle).passed
+
+
+def test_the_commands_take_pictures(bundle, tmp_path):
+    from PIL import Image
+
+    source = tmp_path / "photo.png"
+    Image.fromarray(picture(70, 90)).save(source)
+    for arguments in (
+        ["encode", str(bundle), str(source), "--out", str(tmp_path / "photo.lw"), "--quality", "255"],
+        ["decode", str(bundle), str(tmp_path / "photo.lw"), "--out", str(tmp_path / "back.npy")],
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    back = np.load(tmp_path / "back.npy")
+    assert np.abs(back.astype(int) - picture(70, 90)).mean() < 8
+
+
+def test_exported_weights_do_not_saturate_anywhere():
+    for layer in network_of(small_network().prior).layers:
+        assert np.abs(layer.weight.astype(int)).max() <= WEIGHT_LIMIT
+
+
+def test_pictures_that_are_too_small_to_fit_to_are_refused(tmp_path):
+    with pytest.raises(ExportError, match="64 x 64"):
+        export_image(small_network(), [picture(20, 20)], tmp_path / "none", holdout=[picture(64, 64)])
+
+
