@@ -13,9 +13,11 @@ from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import LatentwireError, LocalError, RemoteError
+from latentwire.runtime.mosaic import Hole, TiledPicture
 from latentwire.runtime.packet import Header, Limits, Status, check_packet, parse_header
 from latentwire.runtime.selftest import SelftestReport, selftest
 from latentwire.runtime.stream import Damaged, Packet, frame, read_stream, write_stream
+from latentwire.runtime.tiles import Tile, parse_tile
 
 __all__ = [
     "Bundle",
@@ -23,6 +25,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Header",
+    "Hole",
     "ItemContract",
     "LatentwireError",
     "Limits",
@@ -31,10 +34,13 @@ __all__ = [
     "RemoteError",
     "SelftestReport",
     "Status",
+    "Tile",
+    "TiledPicture",
     "check_packet",
     "frame",
     "open_bundle",
     "parse_header",
+    "parse_tile",
     "read_stream",
     "selftest",
     "write_stream",

@@ -10,9 +10,10 @@ import numpy as np
 
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import InputTypeError, RemoteError
+from latentwire.runtime.errors import InputTypeError, RemoteError, SettingError
+from latentwire.runtime.mosaic import MAX_PIXELS, TiledPicture, decode_tiles
 from latentwire.runtime.packet import Status, check_packet, verdict
-from latentwire.runtime.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, read_stream
+from latentwire.runtime.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, Packet, read_stream
 
 DEFAULT_BATCH = 64
 Bytes = bytes | bytearray | memoryview
@@ -106,6 +107,28 @@ class Decoder(CodecHalf):
                     yield Damaged(record.offset, LENGTH.size + len(record.data), result)
                 else:
                     yield result
+
+    def decode_tiles(
+        self,
+        records: Iterable[bytes | Packet | Damaged],
+        out: Array | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+    ) -> TiledPicture:
+        """The picture of tile records, overlaps blended; where tiles are missing it is mid-grey, and says so.
+
+        Args:
+            records: in their order, as `Encoder.encode_tiles` or `read_stream` gives them.
+            out: where the pixels go, uint8 [H, W, C], such as an array that is mapped to a file; a new one if None.
+            max_pixels: pixels of the largest picture that is accepted.
+
+        Raises:
+            RemoteError: not one record is an intact tile; the first one's error.
+            SettingError: ``out`` has another shape or dtype than the picture, or not a codec of pictures.
+        """
+        if not self.contract.is_picture:
+            raise SettingError(f"expected a codec of pictures, found one of {self.contract.describe_shape()}")
+        return decode_tiles(self, records, out, max_pixels)
 
     def latents(self, packet: Bytes) -> Array:
         """The packet's latents, float32, without synthesis: features for search, clustering, anomaly scores.

@@ -12,6 +12,7 @@ from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputLimitError, SettingError
 from latentwire.runtime.session import scalar
+from latentwire.runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, encode_tiles
 
 DEFAULT_BATCH = 64
 
@@ -91,6 +92,28 @@ class Encoder(CodecHalf):
         while group := list(islice(arriving, count)):
             stacked = np.stack(group) if self.batches else group[0]
             yield self.encode(stacked, quality, max_bytes=max_bytes)
+
+    def encode_tiles(
+        self, picture: Array, quality: int | None = None, *, tile: int = DEFAULT_TILE, overlap: int = DEFAULT_OVERLAP
+    ) -> Iterator[bytes]:
+        """Tile records of a picture of any size, for `Decoder.decode_tiles`; they are made one by one.
+
+        Args:
+            picture: uint8 [H, W] or [H, W, C]; of an array that is mapped from a file only the tile at hand is read.
+            quality: as in `encode`.
+            tile: largest side of a tile, in pixels.
+            overlap: pixels that neighbours share, at most half of ``tile``: the decoder blends them.
+
+        Returns:
+            The records. A picture that is no larger than one tile is a single ordinary packet.
+
+        Raises:
+            SettingError: ``tile`` or ``overlap`` out of range, or not a codec of pictures.
+            InputError: as in `encode`; `InputLimitError` when a tile is larger than a packet may hold.
+        """
+        if not self.contract.is_picture:
+            raise SettingError(f"expected a codec of pictures, found one of {self.contract.describe_shape()}")
+        return encode_tiles(self, self.contract.validate(self._completed(picture)), quality, tile, overlap)
 
     def _checked(self, items: Array) -> Array:
         checked = self.contract.validate(self._completed(items))

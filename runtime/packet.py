@@ -45,6 +45,8 @@ from latentwire.runtime.errors import (
 )
 
 MAGIC = b"LW"
+TILE_MAGIC = b"LT"
+"""What a tile of a larger picture starts with; see `tiles`."""
 PACKET_VERSION = 1
 CODEC_BYTES = 4
 """How much of the codec id travels in a packet."""
@@ -217,6 +219,8 @@ def parse_header(data: bytes | memoryview) -> Header:
     """
     if len(data) < PREFIX_BYTES:
         raise TruncatedError(f"expected at least {MIN_PACKET_BYTES} bytes, found {len(data)}: receive the rest")
+    if bytes(data[:2]) == TILE_MAGIC:
+        raise MagicError("expected a packet, found a tile of a larger picture: decode_tiles puts it together")
     if bytes(data[:2]) != MAGIC:
         raise MagicError(f"expected a packet that starts with 4c 57, found {bytes(data[:2]).hex(' ')}: not a packet")
     if data[2] != PACKET_VERSION:

@@ -3,11 +3,14 @@
 A damaged packet does not lose its neighbours. The reader first looks whether the next frame starts where the damaged
 one should end, and otherwise searches for the next frame whose packet states the same length as the
 frame and has a checksum that holds.
+
+In the place of a packet there can be a tile of a larger picture: a packet behind a header of its own (see `tiles`).
 """
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,22 +29,31 @@ from latentwire.runtime.packet import (
     MAX_HEADER_BYTES,
     MAX_PACKET_BYTES,
     MIN_PACKET_BYTES,
+    TILE_MAGIC,
     check_checksum,
     parse_header,
 )
+from latentwire.runtime.tiles import TILE_BYTES, parse_tile
 
 LENGTH = struct.Struct("<I")
 DEFAULT_MAX_PACKET = 1 << 24
 """Bytes of the longest packet that a reader takes unless told otherwise."""
 CHUNK = 1 << 16
+_MAGICS = (MAGIC, TILE_MAGIC)
+_ANY_MAGIC = re.compile(b"|".join(_MAGICS))
 
 
 @dataclass(frozen=True)
 class Packet:
-    """An intact packet and where its frame starts in the stream."""
+    """An intact packet, or an intact tile with its packet, and where its frame starts in the stream."""
 
     offset: int
     data: bytes
+
+    @property
+    def is_tile(self) -> bool:
+        """Whether the data is a tile of a larger picture, for `decode_tiles`."""
+        return self.data.startswith(TILE_MAGIC)
 
 
 @dataclass(frozen=True)
@@ -138,8 +150,9 @@ class _Window:
         value: int = LENGTH.unpack_from(self._bytes, start)[0]
         return value
 
-    def find(self, what: bytes, start: int) -> int:
-        return self._bytes.find(what, start)
+    def find_magic(self, start: int) -> int:
+        found = _ANY_MAGIC.search(self._bytes, start)
+        return -1 if found is None else found.start()
 
     def __len__(self) -> int:
         return len(self._bytes)
@@ -159,7 +172,8 @@ def _fault(window: _Window, start: int, max_packet: int) -> RemoteError | None:
         end = packet_at + window.length_at(start)
         if not window.fill(end):
             raise TruncatedError(f"expected {end - packet_at} bytes of packet, found {len(window) - packet_at}")
-        check_checksum(window.view(packet_at, end))
+        inside = TILE_BYTES if window.view(packet_at, packet_at + len(TILE_MAGIC)) == TILE_MAGIC else 0
+        check_checksum(window.view(packet_at + inside, end))
     except RemoteError as fault:
         return fault
     return None
@@ -173,10 +187,17 @@ def _check_claims(window: _Window, start: int, max_packet: int) -> None:
     length = window.length_at(start)
     if not MIN_PACKET_BYTES <= length <= max_packet:
         raise LimitError(f"expected a frame of {MIN_PACKET_BYTES} to {max_packet} bytes, found one of {length}")
-    window.fill(packet_at + min(length, MAX_HEADER_BYTES))
-    header = parse_header(window.view(packet_at, packet_at + min(length, MAX_HEADER_BYTES)))
-    if header.length != length:
-        raise LayoutError(f"expected a packet of the frame's {length} bytes, found one that says {header.length}")
+    end = packet_at + min(length, TILE_BYTES + MAX_HEADER_BYTES)
+    window.fill(end)
+    head = window.view(packet_at, end)
+    inside = TILE_BYTES if head.startswith(TILE_MAGIC) else 0
+    header = parse_header(head[inside:])
+    if header.length != length - inside:
+        raise LayoutError(
+            f"expected a packet of the frame's {length - inside} bytes, found one that says {header.length}"
+        )
+    if inside:  # after the length, so that a reader knows where the next frame starts when only this header is bad
+        parse_tile(head)
 
 
 def _skip(window: _Window, fault: RemoteError, max_packet: int) -> int:
@@ -184,7 +205,7 @@ def _skip(window: _Window, fault: RemoteError, max_packet: int) -> int:
     if isinstance(fault, ChecksumError):  # so length and header agree: the next frame should start behind it
         end = LENGTH.size + window.length_at(0)
         magic_at = end + LENGTH.size
-        follows = window.fill(magic_at + len(MAGIC)) and window.view(magic_at, magic_at + len(MAGIC)) == MAGIC
+        follows = window.fill(magic_at + len(MAGIC)) and window.view(magic_at, magic_at + len(MAGIC)) in _MAGICS
         if follows or len(window) == end:
             return window.drop(end)
     return _search(window, max_packet)
@@ -199,7 +220,7 @@ def _search(window: _Window, max_packet: int) -> int:
     allowance = 4 * max_packet
     lost, at = 0, 1
     while True:
-        magic = window.find(MAGIC, at + LENGTH.size)
+        magic = window.find_magic(at + LENGTH.size)
         # Without a magic in sight, only the last bytes can still be the start of a frame.
         ahead = magic - LENGTH.size if magic >= 0 else max(at, len(window) - LENGTH.size - len(MAGIC) + 1)
         lost += window.drop(ahead)
