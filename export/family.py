@@ -17,6 +17,7 @@ from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.packet import Limits
 
 MAX_ITEMS = 65535
+ITEM_LIMITS = Limits((MAX_ITEMS,))
 
 
 class Family(Protocol):
@@ -71,7 +72,7 @@ class Dense:
     """Where the contract's range is mapped for the networks; None hands the values over as they are."""
     name: str = "dense"
     size_axes: tuple[int, ...] = (0,)
-    limits: Limits = Limits((MAX_ITEMS,))
+    limits: Limits = ITEM_LIMITS
 
     @property
     def latent_shape(self) -> tuple[int | str, ...]:

@@ -238,7 +238,9 @@ def image(
             chosen["steps"] = 0
         document = train_run(ImageSettings(**chosen), data, out, validation=validation, initial=initial, report=report)
     metrics = document["metrics"]
-    summary = f"{out}: {metrics['step']} steps, rate {100 * metrics['rate_difference']:+.2f} % against the first validation"
+    summary = (
+        f"{out}: {metrics['step']} steps, rate {100 * metrics['rate_difference']:+.2f} % against the first validation"
+    )
     click.echo(json.dumps(document, indent=2) if as_json else summary)
 
 

@@ -157,7 +157,5 @@ def decode(
         [value("state", INT64, ["L"]), value("position", INT64, [1]), value("base", INT64, ["L"])],
         [value("next", INT64, ["L"]), value("moved", INT64, [1]), value("packed", INT64, ["L"])],
     )
-    ends, at, packed = op.Scan(
-        states, begin, op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3
-    )
+    ends, at, packed = op.Scan(states, begin, op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3)
     return op.Div(packed, WORD * WORD), ends, op.Add(at, 1)

@@ -169,7 +169,9 @@ def in_half(transform: nn.Module, part: str) -> nn.Module:
 
 def export_analysis(transform: nn.Module) -> onnx.ModelProto:
     """Picture uint8 [H, W, 3], sides multiples of 64 -> latents."""
-    axes = {axis: 64 * torch.export.Dim(name, min=1, max=LARGEST_EXPORT) for axis, name in enumerate(("rows", "columns"))}
+    axes = {
+        axis: 64 * torch.export.Dim(name, min=1, max=LARGEST_EXPORT) for axis, name in enumerate(("rows", "columns"))
+    }
     example = torch.zeros(128, 192, 3, dtype=torch.uint8)
     return to_onnx(transform, example, axes, ("picture", "latents"), "analysis")
 
@@ -177,7 +179,8 @@ def export_analysis(transform: nn.Module) -> onnx.ModelProto:
 def export_synthesis(transform: nn.Module) -> onnx.ModelProto:
     """Latents -> picture float32 [16 h, 16 w, 3]."""
     axes = {
-        axis + 2: torch.export.Dim(name, min=1, max=4 * LARGEST_EXPORT) for axis, name in enumerate(("latent_height", "latent_width"))
+        axis + 2: torch.export.Dim(name, min=1, max=4 * LARGEST_EXPORT)
+        for axis, name in enumerate(("latent_height", "latent_width"))
     }
     klt = next(module for name, module in transform.named_modules() if name.endswith("klt"))
     return to_onnx(transform, torch.zeros(1, klt.in_channels, 8, 12), axes, ("latents", "picture"), "synthesis")

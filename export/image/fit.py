@@ -157,5 +157,3 @@ def hyper_tables(histograms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.ui
     varying = histograms.sum(-1) > histograms[..., ZERO]
     frequency, index = cluster(shares, varying, HYPER_ROWS)
     return frequency, index[nearest]
-
-

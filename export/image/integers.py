@@ -19,7 +19,8 @@ SIGNED_ZERO = 128
 def network_of(prior: Prior) -> Network:
     """Hyper-synthesis and stages."""
     expand = [
-        layer_of(layer, f"prior/expand.{i}", shuffled=True, zero=0 if i else SIGNED_ZERO) for i, layer in enumerate(prior.expand)
+        layer_of(layer, f"prior/expand.{i}", shuffled=True, zero=0 if i else SIGNED_ZERO)
+        for i, layer in enumerate(prior.expand)
     ]
     return Network(tuple(expand), tuple(stage_of(stage, f"prior/stage.{i}") for i, stage in enumerate(prior.stages)))
 
@@ -50,7 +51,7 @@ def layer_of(
     Args:
         layer: the trained layer.
         name: prefix of its tables in the graph.
-        shuffled: a pixel shuffle by 2 follows; outputs are then ordered by row, column and channel, not by channel first.
+        shuffled: a pixel shuffle by 2 follows; outputs are then ordered by row, column, channel, not channel first.
         zero: the byte that stands for 0 in the input.
         keep: which outputs.
     """
@@ -72,5 +73,3 @@ def layer_of(
 def shuffle_order(outputs: int) -> torch.Tensor:
     """Indices that turn (channel, row, column) into (row, column, channel)."""
     return torch.arange(outputs).reshape(-1, 2, 2).permute(1, 2, 0).flatten()
-
-

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-
 from latentwire.export.graph import integer
 from latentwire.export.graph.builder import FLOAT, INT32, UINT8, Op, Value, table
 from latentwire.export.graph.integer import Layer
@@ -110,9 +109,7 @@ def knots_around(op: Op, stored: Value, quality: Value, knots: int) -> tuple[Val
 def gain_at(op: Op, tables: ImageTables, quality: Value) -> Value:
     """Sixteenths of a step per latent unit, float32 [L]."""
     below, above, share = knots_around(op, table(op, tables.knobs.gain, "gain"), quality, len(tables.knobs.gain))
-    weighted = op.Add(
-        op.Mul(below, op.Cast(op.Sub(SPAN, share), to=FLOAT)), op.Mul(above, op.Cast(share, to=FLOAT))
-    )
+    weighted = op.Add(op.Mul(below, op.Cast(op.Sub(SPAN, share), to=FLOAT)), op.Mul(above, op.Cast(share, to=FLOAT)))
     return op.Div(weighted, float(SPAN))  # type: ignore[no-any-return]
 
 
@@ -184,7 +181,9 @@ def hyper_analysis(op: Op, tables: ImageTables, scaled: Value, cells: Grid) -> V
     rows = integer.activation(op, first, op.Cast(op.Concat(size, positive, axis=1), to=UINT8))
     height, width = cells.height, cells.width
     for layer in strided[:-1]:
-        rows = integer.activation(op, layer, integer.reshaped(op, rows, [height, width], layer.weight.shape[0] // layer.size**2))
+        rows = integer.activation(
+            op, layer, integer.reshaped(op, rows, [height, width], layer.weight.shape[0] // layer.size**2)
+        )
         height, width = op.Div(height, 2), op.Div(width, 2)
     last = strided[-1]
     picture = integer.reshaped(op, rows, [height, width], last.weight.shape[0] // last.size**2)
@@ -202,5 +201,3 @@ def index_rows(op: Op, tables: ImageTables, quality: Value, hyper: Value) -> Val
 def count_positions(op: Op, cells: Grid) -> Value:
     """Hyper-latent positions, int64 [1]."""
     return op.Mul(cells.hyper_height, cells.hyper_width)  # type: ignore[no-any-return]
-
-

@@ -36,7 +36,7 @@ class PictureReader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProto:
-    """Static QDQ of all products and convolutions, calibrated on pictures uint8 [H, W, 3]; the products' sums are float.
+    """Static QDQ of products and convolutions, calibrated on pictures uint8 [H, W, 3]; sums of products stay float.
 
     Raises:
         QuantizationError: the quantizer did not find the graph as this module expects it.

@@ -108,7 +108,8 @@ class ImageTables:
         first_row: latents whose row is lower are not coded; their symbol is 0.
         latent_rows: rows 0 .. latent_rows - 1 of the table are the latents'.
         hyper_index: uint8 [256, Z], table row of each hyper-latent; 0 is never coded.
-        frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol k - (S - 1) / 2.
+        frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol
+            k - (S - 1) / 2.
         rounding: float32 [latent_rows], added to the magnitude before floor. The encoder's own affair.
         shift: float32 [latent_rows], how far beyond a nonzero symbol its latents lie on average, in sixteenths of a
             step. The decoder's own affair.

@@ -21,13 +21,15 @@ SHIFT = (ZERO_LEVEL - RANGE / 2) / RANGE
 
 
 class Patches(nn.Module):
-    """A convolution whose stride is its size, as a product over patches: [H, W, C] to rows [h * w, out], without bias."""
+    """A convolution whose stride is its size, as a product over patches: [H, W, C] to rows [h * w, out], no bias."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         weight = convolution.weight.detach()
         self.size = int(weight.shape[-1])
-        self.weight = nn.Parameter(weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).contiguous(), requires_grad=False)
+        self.weight = nn.Parameter(
+            weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).contiguous(), requires_grad=False
+        )
 
     def forward(self, picture: Tensor) -> Tensor:
         """A picture around `ZERO_LEVEL`, whose sizes are multiples of the patch's."""
@@ -80,4 +82,3 @@ class SynthesisTransform(nn.Module):
         """A whole picture, clipped to 0..255."""
         picture = self.network(latents)[0].permute(1, 2, 0)
         return torch.clamp(picture * RANGE + RANGE / 2, 0.0, RANGE)
-

@@ -47,7 +47,9 @@ def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.M
         good = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
         gain = prior.gain_at(op, tables, parsed.quality)
         restored = op.Div(
-            op.Add(op.Concat(*[op.Cast(part, to=FLOAT) for part in decoded], axis=1), op.Concat(*reader.shifts, axis=1)),
+            op.Add(
+                op.Concat(*[op.Cast(part, to=FLOAT) for part in decoded], axis=1), op.Concat(*reader.shifts, axis=1)
+            ),
             gain,
         )
         shape = op.Concat(vector(op, [1]), cells.height, cells.width, vector(op, [tables.latents]), axis=0)
@@ -84,7 +86,7 @@ class Reader:
         self.shifts: list[Value] = []
 
     def read_escapes(self, body: Value) -> tuple[Value, Value, tuple[Value, Value]]:
-        """(Escaped values int64 [m >= 1], whether the list is complete [1], (words int64 [k >= 1], their number [1]))."""
+        """(Escaped values int64 [m >= 1], whether all is there, (words int64 [k >= 1], their number)); [1] each."""
         op = self.op
         length, width, plausible = first_number(op, body)
         remaining = op.Sub(op.Shape(body), width)
@@ -160,7 +162,7 @@ class Reader:
 
 
 def first_number(op: Op, data: Value) -> tuple[Value, Value, Value]:
-    """The LEB128 zigzag number at the start of bytes int64 [n]: (number, bytes it takes, whether it is one), [1] each."""
+    """The LEB128 zigzag number that bytes int64 [n] start with: (number, its bytes, whether it is one), [1] each."""
     head = op.Slice(op.Pad(data, [0, escapes.MAX_BYTES], 128), [0], [escapes.MAX_BYTES])
     ends = op.Cast(op.Less(head, 128), to=INT64)
     last = op.ArgMax(ends, axis=0, keepdims=1)

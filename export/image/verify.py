@@ -1,4 +1,4 @@
-"""Parity of an image bundle, on real pictures; see `latentwire.export.verify` for what is exact and what is measured."""
+"""Parity of an image bundle, on real pictures; `latentwire.export.verify` says what is exact and what is measured."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from latentwire.export import measure
 from latentwire.export.graph.builder import duplicate
-from latentwire.export.image.pack import SENT
 from latentwire.export.image.measure import Pieces, rate_increase, rate_points
+from latentwire.export.image.pack import SENT
 from latentwire.export.image.reference import Image, padded
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.train.image.network import ImageNetwork
@@ -65,7 +65,11 @@ def check_symbols(report: Report, subject: Subject, variant: str, pictures: Sequ
     for picture in pictures:
         latents = pieces.latents(picture)
         for quality in EXACT:
-            feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": np.asarray(picture.shape, np.int64)}
+            feed = {
+                "latents": latents,
+                "quality": np.asarray(quality, np.uint8),
+                "size": np.asarray(picture.shape, np.int64),
+            }
             packet, *sent = tapped.run(["packet", *names], feed)
             found = pieces.unpacked(packet)
             pairs = ((found["hyper_symbols"], sent[0]), (found["symbols"], np.concatenate(sent[1:], 1)))
@@ -98,9 +102,15 @@ def check_assemblies(report: Report, subject: Subject, pictures: Sequence[Image]
                 packet = encoder.run(["packet"], {"input": picture, "quality": np.asarray(128, np.uint8)})[0]
                 output, status = decoder.run(["output", "status"], {"packet": packet})
                 wanted = pieces.output(pieces.unpacked(packet))
-                gap = np.abs(output.astype(int) - wanted).max() if output.shape == picture.shape == wanted.shape else np.inf
+                gap = (
+                    np.abs(output.astype(int) - wanted).max()
+                    if output.shape == picture.shape == wanted.shape
+                    else np.inf
+                )
                 worst = max(worst, float(gap) + 1e9 * int(status))
-            report.add(f"{source} encoder to {target} decoder: levels that the output differs from its pieces'", worst, 1)
+            report.add(
+                f"{source} encoder to {target} decoder: levels that the output differs from its pieces'", worst, 1
+            )
 
 
 def check_determinism(report: Report, subject: Subject, pictures: Sequence[Image]) -> None:

@@ -1,4 +1,4 @@
-"""What a network costs: multiplications per pixel, parameters, memory of activations; of the device and of the server."""
+"""What a network costs the device and the server: multiplications per pixel, parameters, memory of activations."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,9 +41,9 @@ class Cost:
     def render(self) -> str:
         """For a person."""
         return (
-            f"device {self.device:.2f} kMAC/px (analysis {self.analysis:.2f}, hyper-analysis {self.hyper_analysis:.2f}, "
-            f"probability model {self.probability:.2f}), {self.device_parameters / 1e6:.2f} M parameters, "
-            f"{self.device_peak_bytes:.0f} bytes/px at peak\n"
+            f"device {self.device:.2f} kMAC/px (analysis {self.analysis:.2f}, hyper-analysis "
+            f"{self.hyper_analysis:.2f}, probability model {self.probability:.2f}), "
+            f"{self.device_parameters / 1e6:.2f} M parameters, {self.device_peak_bytes:.0f} bytes/px at peak\n"
             f"server {self.server:.2f} kMAC/px (synthesis {self.synthesis:.2f}), {self.server_parameters / 1e6:.2f} M "
             f"parameters, {self.server_peak_bytes:.0f} bytes/px at peak"
         )
@@ -51,15 +51,14 @@ class Cost:
 
 @torch.no_grad()
 def cost_of(network: ImageNetwork) -> Cost:
-    """Counted by running the network once on a blank picture."""
+    """Counted by running a network for colour pictures, on the CPU, once on a blank one."""
     found = {part: [0.0, 0.0] for part in ("analysis", "hyper_analysis", "prior", "synthesis")}
     hooks = []
     for part, entry in found.items():
-        for layer in getattr(network, part).modules():
-            if isinstance(layer, nn.Conv2d):
-                hooks.append(layer.register_forward_hook(_counter(entry)))
+        layers = (layer for layer in getattr(network, part).modules() if isinstance(layer, nn.Conv2d))
+        hooks.extend(layer.register_forward_hook(_counter(entry)) for layer in layers)
     try:
-        network(torch.zeros(1, 3, PROBE, PROBE), torch.zeros(1), exact=False)
+        network(torch.zeros(1, 3, PROBE, PROBE), torch.zeros(1), exact=False, dead_zone=0.0)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,8 +1,8 @@
 """Layers of the probability model: trained in torch, run as integers on every machine.
 
 Every activation is a multiple of a power of two that a byte holds, every weight a multiple of a power of two of its
-own output channel with at most 6 bits of magnitude. With `exact` set, the float arithmetic here gives, bit for bit, what
-the integer arithmetic of the exported graph gives: all sums stay below 2^24 units, which float32 holds exactly.
+own output channel with at most 6 bits of magnitude. With `exact` set, the float arithmetic here gives, bit for bit,
+what the integer arithmetic of the exported graph gives: all sums stay below 2^24 units, which float32 holds exactly.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class IntegerConv(nn.Conv2d):
     `activation`: clip to what a byte holds (0..255 steps), which is this network's ReLU.
     """
 
+    bias: Tensor  # this layer always has one
     units: Tensor
 
     def __init__(
@@ -89,7 +90,9 @@ class IntegerConv(nn.Conv2d):
     ) -> None:
         super().__init__(inputs, outputs, size, stride, padding=(size - stride + 1) // 2)
         self.source, self.activation = source, activation
-        self.register_buffer("units", torch.as_tensor(units, dtype=torch.float32).expand(outputs).clone(), persistent=False)
+        self.register_buffer(
+            "units", torch.as_tensor(units, dtype=torch.float32).expand(outputs).clone(), persistent=False
+        )
 
     def scales(self) -> Tensor:
         """The power of two [out] at which each channel's weights become integers of at most 6 bits."""
@@ -97,7 +100,8 @@ class IntegerConv(nn.Conv2d):
         finest = torch.floor(torch.log2(WEIGHT_LIMIT / largest)).clamp(max=12)
         return torch.exp2(torch.maximum(finest, torch.log2(self.units / self.source)))
 
-    def forward(self, value: Tensor, *, exact: bool = False) -> Tensor:  # type: ignore[override]
+    def forward(self, value: Tensor, *, exact: bool = False) -> Tensor:
+        """[B, in, H, W] multiples of 1 / `source` to [B, out, H / stride, W / stride], on the grid where `exact`."""
         weight, bias = self.weight, self.bias
         if exact:
             scale = self.scales()
@@ -115,4 +119,6 @@ class IntegerConv(nn.Conv2d):
         scale = self.scales()
         weight = torch.floor(self.weight * scale[:, None, None, None] + 0.5).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
         bias = torch.floor(self.bias * scale * self.source + 0.5)
-        return IntegerWeights(weight.to(torch.int8), bias.to(torch.int32), (scale * self.source / self.units).to(torch.int64))
+        return IntegerWeights(
+            weight.to(torch.int8), bias.to(torch.int32), (scale * self.source / self.units).to(torch.int64)
+        )

@@ -58,7 +58,12 @@ class ImageLoop:
     """Trains one network; `run` goes from wherever it stands to the end."""
 
     def __init__(
-        self, network: ImageNetwork, crops: Crops, pictures: Sequence[Tensor], settings: ImageSettings, device: torch.device
+        self,
+        network: ImageNetwork,
+        crops: Crops,
+        pictures: Sequence[Tensor],
+        settings: ImageSettings,
+        device: torch.device,
     ) -> None:
         """Takes a network with its first weights, and whole pictures uint8 [3, H, W] to judge it on."""
         self.settings, self.crops, self.pictures, self.device = settings, crops, pictures, device
@@ -178,7 +183,9 @@ class ImageLoop:
     def checkpoint(self) -> Checkpoint:
         """Everything that the rest of the run depends on."""
         parts = {"network": self.network, "average": self.average, "best": self.best}
-        tensors = {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+        tensors = {
+            f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()
+        }
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
         tensors["random"] = self.generator.get_state()

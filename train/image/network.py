@@ -8,7 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from latentwire.train.image.prior import HyperAnalysis, Prior, code_length, noisy, row_scale, scale_row, straight_through
+from latentwire.train.image.prior import (
+    HyperAnalysis,
+    Prior,
+    code_length,
+    noisy,
+    row_scale,
+    scale_row,
+    straight_through,
+)
 from latentwire.train.image.transforms import RANGE, Analysis, Synthesis, warm_start
 
 GROUPS = [8, 24, 32, 64, 128]
@@ -54,7 +62,7 @@ class ImageNetwork(nn.Module):
         self.prior.base.copy_(scale_row(math.log(0.55) + torch.log(deviation.clamp_min(1e-3))[None] - log_step))
 
     def trade_off(self, level: Tensor) -> Tensor:
-        """lambda [B] at levels [B]."""
+        """The trade-off lambda [B] at levels [B]."""
         return torch.exp(between(torch.log(self.lambdas)[:, None], level)).flatten()
 
     def forward(self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None = None) -> Coded:

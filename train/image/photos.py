@@ -65,7 +65,9 @@ class Crops:
         for _ in range(count):
             which, top, left, mirrored = torch.randint(0, 1 << 40, (4,), generator=generator).tolist()
             photo = self.photos[which % len(self.photos)]
-            y, x = (place % (length - self.side + 1) for place, length in zip((top, left), photo.shape[1:], strict=True))
+            y, x = (
+                place % (length - self.side + 1) for place, length in zip((top, left), photo.shape[1:], strict=True)
+            )
             crop = photo[:, y : y + self.side, x : x + self.side]
             batch.append(crop.flip(2) if mirrored % 2 else crop)
         return (torch.stack(batch).float() / 255 - 0.5).contiguous(memory_format=torch.channels_last)

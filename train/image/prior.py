@@ -8,13 +8,22 @@ the symbol is zero for certain: such elements are not coded at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentwire.train.image.integer import SIGNED, UNIT, IntegerConv, context_features, hyper_features, round_half_up, straight_through, to_grid
+from latentwire.train.image.integer import (
+    SIGNED,
+    UNIT,
+    IntegerConv,
+    context_features,
+    hyper_features,
+    round_half_up,
+    straight_through,
+    to_grid,
+)
 from latentwire.train.image.transforms import zeroed
 
 ROWS = 64
@@ -50,8 +59,9 @@ class HyperAnalysis(nn.Module):
     def forward(self, latents: Tensor, *, exact: bool) -> Tensor:
         """Hyper-latents, not yet rounded."""
         value = hyper_features(latents, exact=exact)
-        for layer in self.net[::2]:
-            value = layer(value, exact=exact)
+        for layer in self.net.children():
+            if isinstance(layer, IntegerConv):
+                value = layer(value, exact=exact)
         return value
 
 
@@ -83,7 +93,10 @@ class Stage(nn.Module):
 
 
 class Prior(nn.Module):
-    """Hyper-synthesis and one stage per group. `base`: [knots, L] rows; `hyper_scale`: [knots, Z] for the training rate."""
+    """Hyper-synthesis and one stage per group.
+
+    `base`: [knots, L] rows; `hyper_scale`: [knots, Z] for the training rate.
+    """
 
     def __init__(self, groups: list[int], hyper: int, width: int, context: int, knots: int, *, with_means: int) -> None:
         super().__init__()
@@ -92,7 +105,8 @@ class Prior(nn.Module):
         self.expand = nn.ModuleList([IntegerConv(hyper, 4 * width, 3, source=1), IntegerConv(width, 4 * width, 3)])
         starts = [sum(groups[:i]) for i in range(len(groups))]
         self.stages = nn.ModuleList(
-            Stage(start, size, size if start + size <= with_means else 0, width, context) for start, size in zip(starts, groups, strict=True)
+            Stage(start, size, size if start + size <= with_means else 0, width, context)
+            for start, size in zip(starts, groups, strict=True)
         )
         self.base = nn.Parameter(torch.zeros(knots, latents))
         self.hyper_scale = nn.Parameter(torch.zeros(knots, hyper))
@@ -103,7 +117,9 @@ class Prior(nn.Module):
             hyper = F.pixel_shuffle(layer(hyper, exact=exact), 2)
         return hyper
 
-    def predictions(self, hyper: Tensor, base: Tensor, *, exact: bool) -> Iterator[tuple[Stage, Tensor, Tensor]]:
+    def predictions(
+        self, hyper: Tensor, base: Tensor, *, exact: bool
+    ) -> Generator[tuple[Stage, Tensor, Tensor], Tensor, None]:
         """Each stage with its means and rows, real numbers; `send` the decoded latents of the stage to go on.
 
         hyper: symbols [B, Z, h/4, w/4]; base: [B, L, 1, 1] rows, already interpolated.
@@ -113,6 +129,7 @@ class Prior(nn.Module):
         if exact:
             base = to_grid(base, UNIT)
         for stage in self.stages:
+            assert isinstance(stage, Stage)
             mean, rows = stage(features, decoded, exact=exact)
             rows = rows + base[:, stage.start : stage.start + stage.channels]
             if exact:

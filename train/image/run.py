@@ -184,7 +184,9 @@ def device_for(settings: ImageSettings) -> torch.device:
     return torch.device("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _run_to_end(network: ImageNetwork, document: dict[str, Any], out: Path, report: Report, *, warm: bool) -> dict[str, Any]:
+def _run_to_end(
+    network: ImageNetwork, document: dict[str, Any], out: Path, report: Report, *, warm: bool
+) -> dict[str, Any]:
     settings, device = settings_of(document), device_for(settings_of(document))
     photos = read_photos(Path(document["data"]["train"]))
     if document["data"]["validation"] is None:
@@ -192,7 +194,9 @@ def _run_to_end(network: ImageNetwork, document: dict[str, Any], out: Path, repo
     else:
         held = read_photos(Path(document["data"]["validation"]))
     crops = Crops(scaled_copies(photos, settings.scales), settings.crop, device)
-    report(f"{len(crops.photos)} pictures to train on ({crops.left_out} too small), {len(held)} to judge on, on {device}")
+    report(
+        f"{len(crops.photos)} pictures to train on ({crops.left_out} too small), {len(held)} to judge on, on {device}"
+    )
     stride = max(1, len(held) // settings.validation_pictures)
     with threads(settings.threads):
         if warm:

@@ -28,7 +28,9 @@ class Block(nn.Module):
         self.project = zeroed(nn.Conv2d(2 * channels, channels, 1))
 
     def forward(self, value: Tensor) -> Tensor:
-        return value + self.project(F.relu(self.expand(self.spatial(value))))
+        """[B, channels, H, W] to the same shape."""
+        change: Tensor = self.project(F.relu(self.expand(self.spatial(value))))
+        return value + change
 
 
 class Analysis(nn.Module):
@@ -47,7 +49,9 @@ class Analysis(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.klt(image) * RANGE + self.net(image) * (RANGE / 4)
+        """Latents of an image; shapes as above."""
+        latents: Tensor = self.klt(image) * RANGE + self.net(image) * (RANGE / 4)
+        return latents
 
 
 class Synthesis(nn.Module):
@@ -74,18 +78,26 @@ class Synthesis(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
+        """The image of latents; shapes as above."""
         scaled = latents / RANGE
-        return F.pixel_shuffle(self.klt(scaled), PATCH) + self.net(scaled)
+        image: Tensor = F.pixel_shuffle(self.klt(scaled), PATCH) + self.net(scaled)
+        return image
 
 
 @torch.no_grad()
 def warm_start(analysis: Analysis, synthesis: Synthesis, images: Tensor) -> Tensor:
-    """Set both KLT paths from `images` [N, C, H, W] in [-0.5, 0.5]; returns each latent's deviation [L] in grey levels."""
+    """Set both KLT paths from images [N, C, H, W] in [-0.5, 0.5]; returns latents' deviations [L] in grey levels."""
     channels, latents = images.shape[1], analysis.klt.out_channels
-    patches = images.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * PATCH**2)
+    patches = (
+        images.unfold(2, PATCH, PATCH)
+        .unfold(3, PATCH, PATCH)
+        .permute(0, 2, 3, 1, 4, 5)
+        .reshape(-1, channels * PATCH**2)
+    )
     energy, basis = torch.linalg.eigh((patches.T @ patches / len(patches)).double())
     order = torch.argsort(energy, descending=True)[:latents]
     kernel = basis[:, order].float().T
     analysis.klt.weight.copy_(kernel.reshape(latents, channels, PATCH, PATCH))
     synthesis.klt.weight.copy_(kernel.T.reshape(channels * PATCH**2, latents, 1, 1))
-    return RANGE * energy[order].clamp_min(0).float().sqrt()
+    deviation: Tensor = RANGE * energy[order].clamp_min(0).float().sqrt()
+    return deviation
