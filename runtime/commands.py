@@ -11,12 +11,18 @@ import click
 
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
+from latentwire.runtime.errors import SettingError
 from latentwire.runtime.files import FORMATS
 from latentwire.runtime.inspection import inspect_bytes, inspect_path
 from latentwire.runtime.jobs import STDIO, Decoded, DecodeJob, Encoded, EncodeJob
+from latentwire.runtime.mosaic import MAX_PIXELS
+from latentwire.runtime.picture_jobs import PictureDecodeJob, PictureEncodeJob
+from latentwire.runtime.pictures import PictureOptions
+from latentwire.runtime.rows import PICTURE_FORMATS
 from latentwire.runtime.selftest import selftest as run_selftest
 from latentwire.runtime.session import Profiles
 from latentwire.runtime.stream import DEFAULT_MAX_PACKET
+from latentwire.runtime.tiles import DEFAULT_OVERLAP
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,6 +49,10 @@ def codec_options(command: Command) -> Command:
 @click.option("--batch", type=click.IntRange(1), default=DEFAULT_BATCH, show_default=True, help="Items in a packet.")
 @click.option("--packet", "bare", is_flag=True, help="Write all items as one packet without a frame.")
 @click.option("--raw", is_flag=True, help="Values without a header arrive on stdin.")
+@click.option("--tile", type=click.IntRange(1), help="Pictures: cut those with a longer side into tiles of this side.")
+@click.option("--overlap", type=click.IntRange(0), default=DEFAULT_OVERLAP, show_default=True, help="Of tiles; pixels.")
+@click.option("--background", help="Pictures: the colour behind alpha (white, #204060); refused otherwise.")
+@click.option("--depth", type=click.Choice(["8"]), help="Pictures: keep the upper 8 of 16 bits; refused otherwise.")
 @codec_options
 def encode(
     codec: str,
@@ -52,6 +62,10 @@ def encode(
     batch: int,
     bare: bool,
     raw: bool,
+    tile: int | None,
+    overlap: int,
+    background: str | None,
+    depth: str | None,
     out: str,
     variant: str | None,
     providers: tuple[str, ...],
@@ -61,11 +75,20 @@ def encode(
     """Encode INPUT with CODEC into a stream of packets.
 
     CODEC is a bundle, an encoder's ONNX file or the name of a ready codec. INPUT is .npy, .npz, IDX (.gz too), an
-    image, .raw or .bin, a folder of these, or - for stdin.
+    image, .raw or .bin, a folder of these, or - for stdin. With a codec of pictures each file is one picture.
     """
     check_json(as_json, out)
     encoder = Encoder(codec, variant=variant, providers=providers or None, profile=profile)
-    outcomes = EncodeJob(encoder, quality, max_bytes, None if bare else batch, raw).run(input, out)
+    job: PictureEncodeJob | EncodeJob
+    if encoder.contract.is_picture:
+        refuse_for(raw, "pictures", "--raw", "values without a size are no picture: send .npy or an image file")
+        options = PictureOptions(background, None if depth is None else int(depth))
+        job = PictureEncodeJob(encoder, quality, max_bytes, bare, tile, overlap, options)
+    else:
+        for name, value in (("--tile", tile), ("--background", background), ("--depth", depth)):
+            refuse_for(value is not None, "items", name, "it is for codecs of pictures")
+        job = EncodeJob(encoder, quality, max_bytes, None if bare else batch, raw)
+    outcomes = job.run(input, out)
     fixed = encoder.default_quality if quality is None else quality
     facts = {"codec_id": encoder.codec_id, "quality": fixed if max_bytes is None else None, "max_bytes": max_bytes}
     report(outcomes, as_json, facts)
@@ -74,8 +97,9 @@ def encode(
 @click.command()
 @click.argument("codec")
 @click.argument("input", type=click.Path(exists=True, allow_dash=True))
-@click.option("--format", "form", type=click.Choice(FORMATS), help="By OUT's suffix otherwise; npy on stdout.")
+@click.option("--format", "form", type=click.Choice(PICTURE_FORMATS), help="By OUT's suffix otherwise; npy on stdout.")
 @click.option("--max-packet", type=click.IntRange(15), default=DEFAULT_MAX_PACKET, help="Longest packet, in bytes.")
+@click.option("--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Of tiled pictures.")
 @click.option("--packet", "bare", is_flag=True, help="One packet without a frame arrives on stdin.")
 @codec_options
 def decode(
@@ -83,6 +107,7 @@ def decode(
     input: str,
     form: str | None,
     max_packet: int,
+    max_pixels: int,
     bare: bool,
     out: str,
     variant: str | None,
@@ -92,15 +117,20 @@ def decode(
 ) -> None:
     """Decode INPUT with CODEC: a stream, a single packet, a folder of these, or - for a stream on stdin.
 
-    Damaged packets are reported and left out; the exit code tells that there were any.
+    Damaged packets are reported and left out, missing tiles are grey; the exit code tells that there were any.
     """
     check_json(as_json, out)
     decoder = Decoder(codec, variant=variant, providers=providers or None, profile=profile)
-    outcomes = DecodeJob(decoder, form, max_packet, bare).run(input, out)
+    job: PictureDecodeJob | DecodeJob
+    if decoder.contract.is_picture:
+        job = PictureDecodeJob(decoder, form, max_packet, max_pixels, bare)
+    else:
+        refuse_for(form is not None and form not in FORMATS, "items", f"--format {form}", "it is for pictures")
+        job = DecodeJob(decoder, form, max_packet, bare)
+    outcomes = job.run(input, out)
     report(outcomes, as_json, {"codec_id": decoder.codec_id})
     for outcome in outcomes:
-        for damage in outcome.damaged:
-            raise damage.error
+        outcome.raise_on_damage()
 
 
 @click.command()
@@ -129,6 +159,16 @@ def selftest(codec: str, profile: str, as_json: bool) -> None:
         for check in report.checks:
             click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     report.raise_on_failure()
+
+
+def refuse_for(asked: bool, kind: str, option: str, advice: str) -> None:
+    """An option that this kind of codec has no use for.
+
+    Raises:
+        SettingError: it was asked for.
+    """
+    if asked:
+        raise SettingError(f"expected options for a codec of {kind}, found {option}: {advice}")
 
 
 def check_json(as_json: bool, out: str) -> None:

@@ -13,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import InputFileError, InputShapeError, MissingExtraError, SettingError
+from latentwire.runtime.errors import InputFileError, InputShapeError, SettingError
+from latentwire.runtime.png import PngRows
 from latentwire.runtime.readers import items_from, read_items
 
 FORMATS = ("npy", "raw", "png")
@@ -102,14 +103,16 @@ def write_items(sink: BinaryIO, items: Array, form: str) -> None:
 
     Raises:
         SettingError: items that are no pictures as png.
-        MissingExtraError: png without Pillow.
     """
     if form == "npy":
         np.lib.format.write_array(sink, items, allow_pickle=False)
     elif form == "raw":
         sink.write(items.astype(items.dtype.newbyteorder("<"), copy=False).tobytes())
     else:
-        sink.write(_png(contact_sheet(items)))
+        sheet = contact_sheet(items)[..., None]
+        rows = PngRows(sink, (len(sheet), sheet.shape[1], 1))
+        rows.write(sheet)
+        rows.close()
 
 
 def contact_sheet(items: Array) -> Array:
@@ -128,13 +131,3 @@ def contact_sheet(items: Array) -> Array:
     cells = np.zeros((rows * columns, side, side), np.uint8)
     cells[: len(items)] = items.reshape(-1, side, side)
     return cells.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, columns * side)
-
-
-def _png(picture: Array) -> bytes:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as fault:
-        raise MissingExtraError("png needs the image extra: pip install 'latentwire[image]', or choose npy") from fault
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()

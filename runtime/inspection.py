@@ -26,6 +26,7 @@ from latentwire.runtime.packet import (
 )
 from latentwire.runtime.readers import ZIP_MAGIC
 from latentwire.runtime.stream import Damaged, is_packet, read_stream
+from latentwire.runtime.tiles import TILE_BYTES, parse_tile
 
 SHOWN_BYTES = 16
 
@@ -155,9 +156,12 @@ def inspect_stream(data: bytes, name: str) -> Inspection:
             faults.append(record.error)
             parts.append(_part(data, record.offset, record.length, "damaged", str(record.error)))
             continue
-        header = parse_header(record.data)
+        header = parse_header(record.data[TILE_BYTES:] if record.is_tile else record.data)
         meaning = f"codec {header.codec.hex()}, quality {header.quality}, size {list(header.size)}"
-        parts.append(_part(data, record.offset, 4 + len(record.data), "packet", meaning))
+        if record.is_tile:
+            tile = parse_tile(record.data)
+            meaning += f" at [{tile.top}, {tile.left}] of {tile.height} x {tile.width}"
+        parts.append(_part(data, record.offset, 4 + len(record.data), "tile" if record.is_tile else "packet", meaning))
     facts = {"bytes": len(data), "packets": len(parts) - len(faults), "damaged": len(faults)}
     return Inspection("stream", name, facts, tuple(parts), faults[0] if faults else None)
 

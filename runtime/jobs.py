@@ -18,7 +18,9 @@ from latentwire.runtime.decoder import DEFAULT_BATCH, Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import InputFileError, RemoteError, SettingError
 from latentwire.runtime.files import FORMATS, items_from_stdin, load_items, whole_file, write_items
+from latentwire.runtime.mosaic import Hole, raise_first
 from latentwire.runtime.packet import MAGIC
+from latentwire.runtime.rows import LOSSY, OTHER_NAMES, PICTURE_FORMATS
 from latentwire.runtime.stream import Damaged, frame, is_packet
 
 STDIO = "-"
@@ -35,6 +37,8 @@ class Encoded:
     packets: int
     packet_bytes: int
     """Frames not included."""
+    size: tuple[int, ...] | None = None
+    """Height, width and channels of a picture."""
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -44,6 +48,10 @@ class Encoded:
         """For a person."""
         each = f"{self.packet_bytes / self.items:.1f} an item"
         what = f"{self.items} items in {self.packets} packets, {self.packet_bytes} bytes, {each}"
+        if self.size is not None:
+            each = f"{8 * self.packet_bytes / (self.size[0] * self.size[1]):.3f} bits a pixel"
+            size = " x ".join(map(str, self.size))
+            what = f"{size} in {self.packets} packets, {self.packet_bytes} bytes, {each}"
         return f"{self.source} -> {self.target}: {what}"
 
 
@@ -56,6 +64,8 @@ class Decoded:
     items: int
     packets: int
     damaged: tuple[Damaged, ...]
+    holes: tuple[Hole, ...] = ()
+    """Where tiles of a picture are missing."""
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -69,7 +79,16 @@ class Decoded:
         """For a person."""
         lines = [f"{self.source} -> {self.target}: {self.items} items from {self.packets} packets"]
         lines += [f"  damaged: {d.length} bytes at offset {d.offset}: {d.error}" for d in self.damaged]
+        lines += [f"  no tile: {h.height} x {h.width} pixels at [{h.top}, {h.left}], now grey" for h in self.holes]
         return "\n".join(lines)
+
+    def raise_on_damage(self) -> None:
+        """Nothing if everything came.
+
+        Raises:
+            RemoteError: what is wrong with the first record that did not.
+        """
+        raise_first(self.damaged, self.holes)
 
 
 @dataclass(frozen=True)
@@ -99,10 +118,10 @@ class EncodeJob:
                 sink.write(packet if self.batch is None else frame(packet))
                 lengths.append(len(packet))
                 advance(self.batch or len(items))
-        return Encoded(source, target, len(items) if self.encoder.batches else 1, len(lengths), sum(lengths))
+        return Encoded(source, target, len(items), len(lengths), sum(lengths))
 
     def _packets(self, items: Array) -> Iterator[bytes]:
-        if self.batch is None or not self.encoder.batches:
+        if self.batch is None:
             yield self.encoder.encode(items, self.quality, max_bytes=self.max_bytes)
         else:
             yield from self.encoder.encode_stream(items, self.quality, batch=self.batch, max_bytes=self.max_bytes)
@@ -125,7 +144,7 @@ class DecodeJob:
         form = self.form or format_of(target)
         damaged: list[Damaged] = []
         with opened(source) as file:
-            good = _only_good(self._results(file, live=form == "raw"), damaged)
+            good = only_good(self._results(file, live=form == "raw"), damaged)
             items, packets = self._write_raw(good, target) if form == "raw" else self._write(list(good), target, form)
         return Decoded(source, target, items, packets, tuple(damaged))
 
@@ -143,15 +162,13 @@ class DecodeJob:
         """Write all items as one array; nothing where no packet was good."""
         if not results:
             return 0, 0
-        if len(results) > 1 and not self.decoder.batches:
-            raise SettingError(f"expected one packet for {form}, found {len(results)}: choose --format raw")
-        items = np.concatenate(results) if self.decoder.batches else results[0]
+        items = np.concatenate(results)
         with output(target) as sink:
             write_items(sink, items, form)
         return len(items), len(results)
 
     def _results(self, file: BinaryIO, live: bool) -> Iterator[Array | Damaged]:
-        if self.bare or _holds_packet(file):
+        if self.bare or holds_packet(file):
             data = file.read()
             result = self.decoder.decode_each([data])[0]
             yield Damaged(0, len(data), result) if isinstance(result, RemoteError) else result
@@ -159,7 +176,7 @@ class DecodeJob:
             yield from self.decoder.decode_stream(file, batch=1 if live else DEFAULT_BATCH, max_packet=self.max_packet)
 
 
-def _only_good(results: Iterator[Array | Damaged], damaged: list[Damaged]) -> Iterator[Array]:
+def only_good(results: Iterator[Array | Damaged], damaged: list[Damaged]) -> Iterator[Array]:
     """The items; damaged stretches go to the list."""
     for result in results:
         if isinstance(result, Damaged):
@@ -168,7 +185,7 @@ def _only_good(results: Iterator[Array | Damaged], damaged: list[Damaged]) -> It
             yield result
 
 
-def _holds_packet(file: BinaryIO) -> bool:
+def holds_packet(file: BinaryIO) -> bool:
     """Whether a file holds a single packet instead of a stream; a pipe is always a stream."""
     if not file.seekable():
         return False
@@ -205,10 +222,17 @@ def pairs(source: str, target: str, suffix: str) -> list[tuple[str, str]]:
     return [(str(file), str(Path(target) / (file.stem + suffix))) for file in files]
 
 
-def format_of(target: str) -> str:
-    """The format that a target's suffix names; npy for others and for stdout."""
+def format_of(target: str, formats: tuple[str, ...] = FORMATS) -> str:
+    """The one of ``formats`` that a target's suffix names; npy for others and for stdout.
+
+    Raises:
+        SettingError: the suffix is that of a picture file that is not among them.
+    """
     suffix = Path(target).suffix.lower().lstrip(".")
-    return suffix if suffix in FORMATS else "npy"
+    form = OTHER_NAMES.get(suffix, suffix)
+    if form not in formats and form in (*PICTURE_FORMATS, *LOSSY):
+        raise SettingError(f"expected a result of {', '.join(formats)}, found {target}: choose one of these")
+    return form if form in formats else "npy"
 
 
 @contextmanager

@@ -102,8 +102,8 @@ def picture_from(file: BinaryIO, name: str, options: PictureOptions) -> Array:
     """
     head = file.read(len(NPY_MAGIC))
     file.seek(0)
-    if head.startswith((NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC, IDX_MAGIC)) and not _is_icon(head):
-        return items_from(file, name)
+    if head.startswith((NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC)) or (head.startswith(IDX_MAGIC) and head[3:4] != b"\0"):
+        return items_from(file, name)  # an icon or a Targa file can begin like IDX, but without a dimension
     try:
         from PIL import Image
     except ModuleNotFoundError as fault:
@@ -123,11 +123,6 @@ def picture_from(file: BinaryIO, name: str, options: PictureOptions) -> Array:
         raise bad_file(name, 0, "an array or an image", str(fault) or type(fault).__name__) from fault
 
 
-def _is_icon(head: bytes) -> bool:
-    """Whether zeros begin a Windows icon and not an IDX file."""
-    return head[2:4] in (b"\1\0", b"\2\0")
-
-
 def _pixels(image: Image.Image) -> Array:
     pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -144,6 +139,8 @@ class _Picture:
         from PIL import ImageOps
 
         self.check(image)
+        if self.options.background is not None:
+            colour(self.options.background)  # a wrong word is one for every picture
         profile, deep = image.info.get("icc_profile"), is_deep(image)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
