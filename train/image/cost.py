@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from latentwire.train.errors import SettingsError
 from latentwire.train.image.network import ImageNetwork
@@ -53,7 +54,7 @@ class Cost:
 def cost_of(network: ImageNetwork) -> Cost:
     """Counted by running a network for colour pictures, on the CPU, once on a blank one."""
     found = {part: [0.0, 0.0] for part in ("analysis", "hyper_analysis", "prior", "synthesis")}
-    hooks = []
+    hooks: list[RemovableHandle] = []
     for part, entry in found.items():
         layers = (layer for layer in getattr(network, part).modules() if isinstance(layer, nn.Conv2d))
         hooks.extend(layer.register_forward_hook(_counter(entry)) for layer in layers)
