@@ -105,7 +105,7 @@ def escape_bits(symbols: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return bits
 
 
-def code_lengths(frequency: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+def code_lengths(frequency: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """Code length of every table entry in 1/256 bit, int64 [D, S]; 0 where the frequency is 0."""
     lengths = PRECISION - np.log2(np.maximum(frequency, 1).astype(np.float64))
     rounded: npt.NDArray[np.int64] = np.where(frequency > 0, np.rint(lengths * COST_UNITS), 0).astype(np.int64)

@@ -7,7 +7,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Family
 from latentwire.export.graph.builder import IR_VERSION, OPSET
+from latentwire.runtime.contract import Axis
 
 TORCH_DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "int16": torch.int16, "float32": torch.float32}
 
@@ -149,7 +150,7 @@ def module_of(node: onnx.NodeProto) -> str:
     return str(node.doc_string or node.name)
 
 
-def name_axes(output: onnx.ValueInfoProto, dims: tuple[int | str, ...]) -> None:
+def name_axes(output: onnx.ValueInfoProto, dims: Sequence[Axis]) -> None:
     """Declare an output's dimensions as the family names them."""
     shape = output.type.tensor_type.shape
     del shape.dim[:]
@@ -157,7 +158,7 @@ def name_axes(output: onnx.ValueInfoProto, dims: tuple[int | str, ...]) -> None:
         entry = shape.dim.add()
         if isinstance(dim, str):
             entry.dim_param = dim
-        else:
+        elif isinstance(dim, int):
             entry.dim_value = dim
 
 

@@ -139,7 +139,7 @@ def verify_bundle(
     if bundle.manifest.family == FAMILY:
         for picture in items:
             bundle.manifest.input.validate(picture)
-        verify_images(report, subject, items, reference if isinstance(reference, ImageNetwork) else None)
+        verify_images(report, subject, list(items), reference if isinstance(reference, ImageNetwork) else None)
     else:
         vectors = np.asarray(items)
         bundle.manifest.input.validate(vectors)

@@ -133,7 +133,7 @@ class BundleWriter:
         self.files.append(entry)
 
     def write_golden(self, items: Array) -> None:
-        """Golden cases from a packet's worth of items, and a manifest that makes the folder a bundle, parity still open."""
+        """Golden cases from a packet's worth of items, and a manifest: a bundle then, parity still open."""
         self.golden = self._golden(items)
         self._write_manifest(None)
 

@@ -147,7 +147,8 @@ def row_histogram(histogram: npt.NDArray[np.float64], rounding: float, row: int)
     shares[1:ZERO] = counts[1:ZERO][::-1] / 2
     shares[0] = counts[ZERO] / 2
     shares[-1] = counts[ZERO] / 2 + counts[ZERO + 1 :].sum()
-    return shares / shares.sum()
+    total = shares.sum()
+    return np.asarray(shares / total)
 
 
 def hyper_tables(histograms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:

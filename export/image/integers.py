@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from torch import nn
 
 from latentwire.export.graph.integer import Layer
 from latentwire.export.image.tables import Network, Stage
@@ -20,19 +23,25 @@ def network_of(prior: Prior) -> Network:
     """Hyper-synthesis and stages."""
     expand = [
         layer_of(layer, f"prior/expand.{i}", shuffled=True, zero=0 if i else SIGNED_ZERO)
-        for i, layer in enumerate(prior.expand)
+        for i, layer in enumerate(convolutions(prior.expand))
     ]
     return Network(tuple(expand), tuple(stage_of(stage, f"prior/stage.{i}") for i, stage in enumerate(prior.stages)))
 
 
 def analysis_of(network: ImageNetwork) -> tuple[Layer, ...]:
     """The hyper-analysis."""
-    convolutions = [layer for layer in network.hyper_analysis.net if isinstance(layer, IntegerConv)]
-    return tuple(layer_of(layer, f"prior/hyper.{i}") for i, layer in enumerate(convolutions))
+    found = convolutions(network.hyper_analysis.net)
+    return tuple(layer_of(layer, f"prior/hyper.{i}") for i, layer in enumerate(found))
 
 
-def stage_of(stage: TorchStage, name: str) -> Stage:
+def convolutions(modules: Iterable[nn.Module]) -> list[IntegerConv]:
+    """The integer layers among modules, in order."""
+    return [module for module in modules if isinstance(module, IntegerConv)]
+
+
+def stage_of(stage: nn.Module, name: str) -> Stage:
     """One group's layers; the head becomes two, as means and rows are used apart."""
+    assert isinstance(stage, TorchStage)
     means = slice(0, stage.means)
     return Stage(
         channels=stage.channels,

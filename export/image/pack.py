@@ -89,7 +89,7 @@ class Writer:
         coded = op.Greater(rows, 0)
         bounded = op.Clip(op.Mul(hyper, op.Cast(coded, to=INT32)), -SYMBOL_LIMIT, SYMBOL_LIMIT)
         self.note(bounded, rows, coded)
-        return bounded
+        return bounded  # type: ignore[no-any-return]
 
     def code(self, found: prior.Prediction, scaled: Value) -> tuple[Value, Value]:
         """Quantize one group of latents float32 [P, L] in sixteenths of a step, and note its symbols."""

@@ -52,10 +52,12 @@ class AnalysisTransform(nn.Module):
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
-        first, *rest, last = copy.deepcopy(network.analysis.net).requires_grad_(False)
-        self.klt, self.first, self.rest = Patches(network.analysis.klt), Patches(first), nn.Sequential(*rest)
+        layers = list(copy.deepcopy(network.analysis.net).requires_grad_(False))
+        first, last = layers[0], layers[-1]
+        assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d) and last.bias is not None
+        self.klt, self.first, self.rest = Patches(network.analysis.klt), Patches(first), nn.Sequential(*layers[1:-1])
         self.first_bias = nn.Parameter(shifted_bias(first)[None, :, None, None], requires_grad=False)
-        self.klt.weight *= RANGE
+        self.klt.weight.mul_(RANGE)
         self.last = nn.Parameter(last.weight[:, :, 0, 0].T.contiguous() * (RANGE / 4), requires_grad=False)
         bias = last.bias * RANGE / 4 + shifted_bias(network.analysis.klt) * RANGE
         self.last_bias = nn.Parameter(bias[None, :, None, None], requires_grad=False)
@@ -67,7 +69,7 @@ class AnalysisTransform(nn.Module):
         features = self.rest(fine + self.first_bias)
         rows = features.permute(0, 2, 3, 1).reshape(height * width, -1)
         # Biases are added to pictures, not to rows: with a bias, a product of bytes would not stay one.
-        sums = (self.klt(picture) + rows @ self.last).reshape(1, height, width, -1)
+        sums: Tensor = (self.klt(picture) + rows @ self.last).reshape(1, height, width, -1)
         return sums.permute(0, 3, 1, 2) + self.last_bias
 
 
