@@ -98,5 +98,3 @@ def test_exported_weights_do_not_saturate_anywhere():
 def test_pictures_that_are_too_small_to_fit_to_are_refused(tmp_path):
     with pytest.raises(ExportError, match="64 x 64"):
         export_image(small_network(), [picture(20, 20)], tmp_path / "none", holdout=[picture(64, 64)])
-
-

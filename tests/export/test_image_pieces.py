@@ -110,7 +110,9 @@ def test_positions_of_padding_only_are_not_coded(small, size):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 999), scale=st.sampled_from([0.0, 1.0, 1e3, 1e30, np.inf, np.nan]), quality=st.integers(0, 255))
+@given(
+    seed=st.integers(0, 999), scale=st.sampled_from([0.0, 1.0, 1e3, 1e30, np.inf, np.nan]), quality=st.integers(0, 255)
+)
 def test_any_float_is_sent_as_some_symbol(small, seed, scale, quality):
     noise = np.random.default_rng(seed).normal(size=(1, 256, 4, 4)).astype(np.float32)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -107,5 +107,3 @@ def test_a_pixel_shuffle_is_torchs():
     found = session(model).run(None, {"x": values})[0]
     blocks = torch.tensor(values.reshape(2, 3, 2, 2, 2)).permute(4, 2, 3, 0, 1).reshape(1, 8, 2, 3)
     np.testing.assert_array_equal(found, torch.pixel_shuffle(blocks, 2)[0].permute(1, 2, 0).numpy())
-
-

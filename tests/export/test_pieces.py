@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.packet import Limits, Status, check_packet, verdict
+from latentwire.runtime.packet import Status, check_packet, verdict
 
 QUALITY = 100
 

@@ -27,7 +27,7 @@ from latentwire.train.image.validate import Point, rate_difference, similarity, 
 FINAL_RATE = 0.02
 BALANCE = 0.25
 """Exponent that keeps the highest rates, whose losses are largest, from drowning the others."""
-MS_SSIM_WORTH = 4000.0
+MS_SSIM_WORTH = 1280.0
 """Squared error that a loss of all MS-SSIM stands for."""
 EARLY = 50
 """The moving average follows the weights faster at first: its decay is at most step / (step + EARLY)."""
@@ -67,7 +67,9 @@ class ImageLoop:
     ) -> None:
         """Takes a network with its first weights, and whole pictures uint8 [3, H, W] to judge it on."""
         self.settings, self.crops, self.pictures, self.device = settings, crops, pictures, device
-        self.network = network.to(device, memory_format=torch.channels_last).train()
+        self.network = network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # in torch's docs only
+        self.network.train()
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average)
         bases = [self.network.analysis.klt.weight, self.network.synthesis.klt.weight]
@@ -124,7 +126,7 @@ class ImageLoop:
         self.optimizer.step()
         self.position.step += 1
         self.follow()
-        return loss.item()
+        return float(loss)
 
     def loss(self, coded: Coded, image: Tensor, level: Tensor) -> Tensor:
         """Bits per pixel + lambda * distortion, weighted so that all rates count alike."""

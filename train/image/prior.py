@@ -78,7 +78,8 @@ class Stage(nn.Module):
         self.hidden = IntegerConv(features + (context if start else 0), features)
         units = torch.tensor([UNIT] * means + [UNIT * ROWS_PER_NAT] * channels)
         head = IntegerConv(2 * features, means + channels, units=units, activation=False)
-        self.head = zeroed(head)
+        zeroed(head)
+        self.head = head
 
     def forward(self, features: Tensor, decoded: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
         seen = features

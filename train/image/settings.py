@@ -20,8 +20,8 @@ class ImageSettings:
         lambdas: one per quality knot, rising: the loss is bits per pixel + lambda * squared error in grey levels.
         width: channels of the encoder's first layers, a multiple of 8.
         hyper: channels of the hyper-latents.
-        distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 4000 in place of the squared error, so that one lambda buys about
-            the same rate; `mix`, the mean of both.
+        distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 1280 in place of the squared error, so that one lambda buys about
+            the same rate (the ratio of CompressAI's published pairs of lambdas); `mix`, the mean of both.
         batch: crops in a step.
         crop: side of the crops in pixels, a multiple of 64.
         scales: the pictures are used at each of these sizes.
