@@ -58,7 +58,9 @@ def curves(manifest: Manifest) -> str:
 def origin(manifest: Manifest) -> str:
     """Training, calibration, tools."""
     provenance = manifest.provenance
-    lines = ["## Made from", ""]
+    terms = provenance.training.get("terms")
+    lines = ["## Terms", "", str(terms), ""] if terms else []
+    lines += ["## Made from", ""]
     for title, facts in (("Training", provenance.training), ("Calibration", provenance.calibration)):
         lines += [f"{title}:", "", "```json", json.dumps(facts, indent=1), "```", ""]
     tools = ", ".join(f"{name} {version}" for name, version in provenance.tools.items())

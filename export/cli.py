@@ -38,6 +38,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
     help="Items to verify on; by default the last fifth of the calibration items, which are then not calibrated with.",
 )
 @click.option("--name", help="The codec's name; the folder's by default.")
+@click.option("--terms", help="Terms of use, such as those of the training data, for the card.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @as_json
 def export(
@@ -47,6 +48,7 @@ def export(
     calibrate: Path | None,
     holdout: Path | None,
     name: str | None,
+    terms: str | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -60,6 +62,7 @@ def export(
         calibrate=calibrate,
         holdout=holdout,
         name=name,
+        terms=terms,
         overwrite=overwrite,
         on_stage=show_stage,
     )

@@ -30,6 +30,7 @@ def export_run(
     calibrate: str | Path | None = None,
     holdout: str | Path | None = None,
     name: str | None = None,
+    terms: str | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> Exported:
@@ -42,6 +43,7 @@ def export_run(
         calibrate: data file or folder; the run's own training data by default.
         holdout: data to verify on; part of the calibration data by default.
         name: the codec's name.
+        terms: terms of use, such as those of the training data, for the card.
         overwrite: replace a bundle that is there.
         on_stage: told what is done next.
 
@@ -56,6 +58,7 @@ def export_run(
             calibrate=Path(calibrate) if calibrate else None,
             holdout=Path(holdout) if holdout else None,
             name=name,
+            terms=terms,
             overwrite=overwrite,
             on_stage=on_stage,
         )
@@ -74,7 +77,7 @@ def export_run(
         steps=trained.steps,
         precisions=precisions,
         holdout=load_items(Path(holdout), trained.contract) if holdout else None,
-        training=without_folders(trained.provenance),
+        training=with_terms(trained.provenance, terms),
         calibration={"source": source.name},
         overwrite=overwrite,
         on_stage=on_stage,
@@ -105,6 +108,12 @@ def reference_of(trained: TrainedRun) -> Reference:
 def family_of(trained: TrainedRun) -> Dense:
     """The family object of a run."""
     return Dense(trained.contract, channels=int(trained.provenance["network"]["latent"]))
+
+
+def with_terms(provenance: dict[str, Any], terms: str | None) -> dict[str, Any]:
+    """What a bundle says of its training, its terms of use among it."""
+    published: dict[str, Any] = without_folders(provenance)
+    return published if terms is None else {"terms": terms, **published}
 
 
 def without_folders(value: Any) -> Any:

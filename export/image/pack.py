@@ -30,6 +30,7 @@ from latentwire.runtime.packet import MAX_LANES_LOG2
 SYMBOL_LIMIT = (1 << 23) - 1
 """Symbols are clipped to this magnitude, so that one and its table row share 32 bits."""
 ROW_WEIGHT = 1 << 24
+COST = "ideal_cost"
 SENT = "sent/"
 """Prefix of the names of the symbols of each stage, hyper-latents first."""
 BYTES_PER_LANE = 200
@@ -124,6 +125,7 @@ class Writer:
         op = self.op
         packed = op.Concat(*self.packed, axis=0)
         cost = op.ReduceSum(op.BitwiseAnd(op.Div(packed, 1 << 32), 0xFFFF), keepdims=0)
+        cost.name = COST  # measurements read it off
         lanes_log2 = rans.lanes_log2(op, cost, op.Size(packed), BYTES_PER_LANE)
         lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
         # Each stage fills whole steps: the decoder knows a stage's table rows only when the one before is decoded.

@@ -26,6 +26,7 @@ def export_image_run(
     calibrate: Path | None,
     holdout: Path | None,
     name: str | None,
+    terms: str | None,
     overwrite: bool,
     on_stage: Callable[[str], None],
 ) -> Exported:
@@ -34,7 +35,7 @@ def export_image_run(
     Tables are fitted to the run's training pictures and verified on its validation pictures, unless ``calibrate`` and
     ``holdout`` name other folders. Without either, every 20th training picture is kept apart to verify on.
     """
-    from latentwire.export.runs import without_folders
+    from latentwire.export.runs import with_terms
 
     trained = load_image_run(run)
     data = trained.provenance["data"]
@@ -52,7 +53,7 @@ def export_image_run(
         holdout=spread(held, HELD_OUT),
         name=name,
         precisions=precisions,
-        training=without_folders(trained.provenance),
+        training=with_terms(trained.provenance, terms),
         calibration={"source": source.name},
         overwrite=overwrite,
         on_stage=on_stage,

@@ -13,7 +13,7 @@ import torch
 from latentwire.export import measure
 from latentwire.export.graph.builder import duplicate
 from latentwire.export.image.measure import Pieces, rate_increase, rate_points
-from latentwire.export.image.pack import SENT
+from latentwire.export.image.pack import COST, SENT
 from latentwire.export.image.reference import Image, padded
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.train.image.network import ImageNetwork
@@ -78,11 +78,15 @@ def check_symbols(report: Report, subject: Subject, variant: str, pictures: Sequ
 
 
 def tapped_pack(data: bytes) -> tuple[Any, list[str]]:
-    """(A session over the pack piece that also returns what it sends, the names of those outputs in order)."""
+    """(A session over the pack piece that also returns what it sends, the names of those outputs in order).
+
+    It returns `COST` too: the ideal code length of all symbols in 1/256 bit, int64.
+    """
     model = duplicate(onnx.load_from_string(data))
     names = sorted({name for node in model.graph.node for name in node.output if name.startswith(SENT)})
     for name in names:
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT32, None))
+    model.graph.output.append(onnx.helper.make_tensor_value_info(COST, onnx.TensorProto.INT64, None))
     return measure.session(model), names
 
 

@@ -1,0 +1,269 @@
+"""The ready codec `photo` on the 24 Kodak pictures against what Pillow writes, both sides in one run.
+
+    python benchmarks/photo_codec.py [--out benchmarks/results/photo_codec.json] [--bundle photo] [--images FOLDER]
+
+Reads `$LATENTWIRE_DATA/kodak/*.png` unless told otherwise. Rates are whole packets; curves are means over the pictures;
+rate differences are Bjontegaard's, over the common range of quality. Times are medians over the pictures at the setting
+nearest to 0.5 bits per pixel, pictures and packets in memory, sessions open. Fails if a symbol does not come back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rate_distortion import Codec, Picture, Plot, Point, curve, difference, pillow
+
+from latentwire.export.image.pack import COST
+from latentwire.export.image.verify import pieces_of, tapped_pack
+from latentwire.export.verify import LEVELS, Subject
+from latentwire.runtime.bundle import open_bundle
+
+QUALITIES = (0, 24, 48, 72, 96, 128, 160, 192, 224, 255)
+EXACT = (0, 64, 128, 192, 255)
+MIDDLE_BPP = 0.5
+RIVALS = (
+    pillow("JPEG", "JPEG", (5, 10, 20, 30, 50, 70, 80, 90, 95)),
+    pillow("WebP, method 4", "WEBP", (1, 10, 30, 50, 70, 80, 90, 96), method=4),
+    pillow("AVIF, speed 10", "AVIF", (15, 25, 35, 45, 55, 65, 75, 85), speed=10),
+)
+SLOW = pillow("AVIF, speed 6", "AVIF", (15, 25, 35, 45, 55, 65, 75, 85), speed=6)
+
+
+def main() -> None:
+    """Measure, print, and write figures and plot if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="JSON file to write, a PNG beside it")
+    parser.add_argument("--bundle", default="photo", help="bundle or ready codec")
+    parser.add_argument("--images", type=Path, default=Path(os.environ.get("LATENTWIRE_DATA", ".")) / "kodak")
+    parser.add_argument("--every", type=int, default=1, help="use every so-manieth picture")
+    parser.add_argument("--fast", action="store_true", help="leave AVIF at speed 6 out")
+    arguments = parser.parse_args()
+    pictures = read_pictures(arguments.images)[:: arguments.every]
+    subject = Subject(open_bundle(arguments.bundle))
+    rivals = RIVALS if arguments.fast else (*RIVALS, SLOW)
+    curves = {rival.name: curve(rival, pictures) for rival in rivals}
+    ours = {name: codec_of(subject, name) for name in subject.variants("encoder")}
+    curves |= {codec.name: curve(codec, pictures) for codec in ours.values()}
+    default = ours[subject.manifest.default_variant["encoder"]]
+    figures = {
+        "machine": machine(),
+        "pictures": len(pictures),
+        "curves": {name: [point.to_json() for point in points] for name, points in curves.items()},
+        "bd_rate_percent": differences(curves, default.name),
+        "estimate": estimate(subject, pictures),
+        "milliseconds": times(subject, curves, rivals, pictures),
+        "bytes": {f"{role} {variant}": entry.size for role, variant, entry in files(subject)},
+        "encoder_memory_mib": memory(arguments.bundle),
+        "mismatched_symbols": mismatches(subject, pictures),
+    }
+    print(json.dumps({name: value for name, value in figures.items() if name != "curves"}, indent=1))
+    print_curves(curves)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        title = f"{len(pictures)} pictures, real bytes"
+        arguments.out.with_suffix(".png").write_bytes(Plot(curves, title).png())
+    if figures["mismatched_symbols"]:
+        sys.exit("symbols did not come back")
+
+
+def read_pictures(folder: Path) -> list[Picture]:
+    """uint8 [H, W, 3] of every PNG in a folder."""
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        sys.exit(f"{folder}: expected PNG pictures, found none: set LATENTWIRE_DATA or name a folder with --images")
+    return [np.array(Image.open(path).convert("RGB")) for path in paths]
+
+
+def codec_of(subject: Subject, variant: str) -> Codec:
+    """The assemblies as a codec: this encoder, the fp32 decoder."""
+    encoder = subject.session("encoder", variant, threads=2)
+    decoder = subject.session("decoder", "fp32", threads=2)
+
+    def encode(picture: Picture, setting: int) -> bytes:
+        feed = {"input": picture, "quality": np.asarray(setting, np.uint8)}
+        return encoder.run(["packet"], feed)[0].tobytes()  # type: ignore[no-any-return]
+
+    def decode(data: bytes) -> Picture:
+        output, status = decoder.run(["output", "status"], {"packet": np.frombuffer(data, np.uint8)})
+        if status:
+            sys.exit(f"a packet was refused with status {int(status)}")
+        return output  # type: ignore[no-any-return]
+
+    return Codec(f"latentwire {subject.manifest.name}, {variant}", QUALITIES, encode, decode)
+
+
+def differences(curves: dict[str, list[Point]], ours: str) -> dict[str, dict[str, float]]:
+    """Rate of our default against every other curve, by both measures."""
+    return {
+        name: {measured: round(difference(points, curves[ours], measured), 2) for measured in ("psnr", "ms_ssim_db")}
+        for name, points in curves.items()
+        if name != ours
+    }
+
+
+def estimate(subject: Subject, pictures: Sequence[Picture]) -> list[dict[str, float]]:
+    """Ideal code length of all coded symbols (from the encoder's own tables) against packet bytes."""
+    pieces = pieces_of(subject, "fp32", threads=2)
+    tapped, _ = tapped_pack(subject.bundle.read_model("pack", "exact"))
+    rows = []
+    for quality in QUALITIES:
+        ideal = real = pixels = 0
+        for picture in pictures:
+            latents = pieces.latents(picture)
+            feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": np.asarray(picture.shape)}
+            packet, cost = tapped.run(["packet", COST], feed)
+            ideal, real = ideal + int(cost) / 256, real + 8 * packet.size
+            pixels += picture.shape[0] * picture.shape[1]
+        rows.append(
+            {"quality": quality, "bpp": round(real / pixels, 4), "excess_percent": round(100 * (real / ideal - 1), 2)}
+        )
+    return rows
+
+
+def times(
+    subject: Subject, curves: dict[str, list[Point]], rivals: Sequence[Codec], pictures: Sequence[Picture]
+) -> dict[str, Any]:
+    """Medians in milliseconds at about 0.5 bits per pixel."""
+    found: dict[str, Any] = {}
+    for rival in rivals:
+        setting = middle(curves[rival.name])
+        found[rival.name] = timed(rival.encode, rival.decode, setting, pictures) | {"threads": "its own"}
+    for variant in subject.variants("encoder"):
+        name = f"latentwire {subject.manifest.name}, {variant}"
+        setting = middle(curves[name])
+        for threads in (1, 2):
+            found[f"{name}, {threads} threads"] = session_times(subject, variant, setting, threads, pictures)
+    return found
+
+
+def session_times(
+    subject: Subject, variant: str, quality: int, threads: int, pictures: Sequence[Picture]
+) -> dict[str, float]:
+    """Encoder, decoder and their pieces."""
+    pieces = pieces_of(subject, variant, threads=threads)
+    encoder = subject.session("encoder", variant, threads=threads)
+    decoder = subject.session("decoder", "fp32", threads=threads)
+    scalar = np.asarray(quality, np.uint8)
+    rows = []
+    for picture in pictures:
+        encode, packet = clock(lambda p=picture: encoder.run(["packet"], {"input": p, "quality": scalar})[0])  # type: ignore[misc]
+        decode, _ = clock(lambda b=packet: decoder.run(["output"], {"packet": b}))  # type: ignore[misc]
+        analysis, latents = clock(lambda p=picture: pieces.latents(p))  # type: ignore[misc]
+        pack, _ = clock(lambda y=latents, p=picture: pieces.packet(y, p.shape, quality))  # type: ignore[misc]
+        unpack, unpacked = clock(lambda b=packet: pieces.unpacked(b))  # type: ignore[misc]
+        synthesis, _ = clock(lambda u=unpacked: pieces.output(u))  # type: ignore[misc]
+        rows.append((encode, decode, analysis, pack, unpack, synthesis))
+    names = ("encode", "decode", "analysis", "pack", "unpack", "synthesis")
+    return {
+        name: round(statistics.median(column), 1) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+
+
+def timed(
+    encode: Callable[[Picture, int], bytes],
+    decode: Callable[[bytes], Picture],
+    setting: int,
+    pictures: Sequence[Picture],
+) -> dict[str, Any]:
+    """Medians of both directions."""
+    rows = []
+    for picture in pictures:
+        there, data = clock(lambda p=picture: encode(p, setting))  # type: ignore[misc]
+        rows.append((there, clock(lambda d=data: decode(d))[0]))  # type: ignore[misc]
+    there, back = (round(statistics.median(column), 1) for column in zip(*rows, strict=True))
+    return {"encode": there, "decode": back}
+
+
+def clock(work: Callable[[], Any], repeats: int = 5) -> tuple[float, Any]:
+    """(Median time in milliseconds, the last result)."""
+    spent, result = [], None
+    for _ in range(repeats):
+        began = time.perf_counter()
+        result = work()
+        spent.append(1000 * (time.perf_counter() - began))
+    return statistics.median(spent), result
+
+
+def middle(points: Sequence[Point]) -> int:
+    """The setting whose rate is nearest to 0.5 bits per pixel."""
+    return min(points, key=lambda point: abs(point.bpp - MIDDLE_BPP)).setting
+
+
+def files(subject: Subject) -> list[tuple[str, str, Any]]:
+    """(Role, variant, manifest entry) of the assemblies."""
+    return [(f.role, f.variant, f) for f in subject.manifest.files if f.role in ("encoder", "decoder")]
+
+
+def memory(bundle: str) -> float:
+    """MiB that opening the default encoder and encoding one 768x512 picture adds to the imported runtime."""
+    script = (
+        "import resource, sys, numpy, onnxruntime\n"
+        "from latentwire.runtime import Encoder\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "blocks = numpy.random.default_rng(0).integers(0, 256, (32, 48, 3), 'uint8')\n"
+        "picture = blocks.repeat(16, 0).repeat(16, 1)\n"
+        "before = peak()\n"
+        "Encoder(sys.argv[1]).encode(picture)\n"
+        "print((peak() - before) / 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, bundle], capture_output=True, text=True, check=True)
+    return round(float(done.stdout), 1)
+
+
+def mismatches(subject: Subject, pictures: Sequence[Picture]) -> int:
+    """Symbols that differ after decoding: every encoder variant, one and two threads, every optimisation level."""
+    tapped, names = tapped_pack(subject.bundle.read_model("pack", "exact"))
+    wrong = 0
+    for variant in subject.variants("analysis"):
+        readers = [
+            pieces_of(subject, variant, threads=threads, level=level) for level in LEVELS.values() for threads in (1, 2)
+        ]
+        for at, picture in enumerate(pictures):
+            latents = readers[-1].latents(picture)
+            for step, quality in enumerate(EXACT):
+                feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": np.asarray(picture.shape)}
+                packet, *sent = tapped.run(["packet", *names], feed)
+                # Each packet is read by one of the readers in turn: all of them read packets of every quality.
+                found = readers[(at * len(EXACT) + step) % len(readers)].unpacked(packet)
+                wrong += int((found["hyper_symbols"] != sent[0]).sum())
+                wrong += int((found["symbols"] != np.concatenate(sent[1:], 1)).sum()) + int(found["status"] != 0)
+    return wrong
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    import onnxruntime
+    import PIL
+
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "onnxruntime": onnxruntime.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def print_curves(curves: dict[str, list[Point]]) -> None:
+    """The curves as text."""
+    for name, points in curves.items():
+        print(name + ": " + "  ".join(f"{p.bpp:.3f}/{p.psnr:.2f}/{p.ms_ssim:.4f}" for p in points))
+
+
+if __name__ == "__main__":
+    main()
