@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file with everything that training needs to go on as if it had never stopped.
 
 Tensors are named by what they belong to: `network.*`, `objective.*`, `average.*` (the moving average of the parameters
-of both), `optimizer.PLAYER.INDEX.KEY` and `random` (the generator's state, uint8). The position in the run is JSON in
+of both), `best.*` (the averages that were judged best, where a run keeps them), `optimizer.PLAYER.INDEX.KEY` (without
+PLAYER where there is one) and `random` (the generator's state, uint8). The position in the run is JSON in
 the file's metadata, under the one key `latentwire`: one key, because safetensors does not keep the order of several and
 equal runs must give equal bytes. The file is written to a temporary name and renamed, so that a kill leaves the old one
 or the new one.
@@ -17,6 +18,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.optim import Optimizer
 
 from latentwire.train.errors import RunError
 
@@ -35,6 +37,21 @@ class Checkpoint:
         """The tensors below `prefix.`, without it."""
         start = len(prefix) + 1
         return {name[start:]: tensor for name, tensor in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def optimizer_tensors(prefix: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers of each parameter, as `PREFIX.INDEX.KEY`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}.{index}.{key}": value for index, values in state.items() for key, value in values.items()}
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Gives an optimizer back what it remembered: tensors by `INDEX.KEY`, such as `{"3.exp_avg": value}`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from latentwire.train.checkpoint import Checkpoint, write_atomically
+from latentwire.train.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, write_atomically
 from latentwire.train.errors import DivergedError
 from latentwire.train.objective import Objective, Player, Scores
 from latentwire.train.settings import LoopSettings
@@ -97,7 +97,7 @@ class Loop:
         Raises DivergedError where a loss is not finite; the last checkpoint stays.
         """
         total = self.steps_per_epoch * self.settings.epochs
-        with threads(self.settings.threads), _bar(total, self.position.step) as bar:
+        with threads(self.settings.threads), progress_bar(total, self.position.step) as bar:
             while not self.position.finished:
                 self._epoch(outputs, bar)
 
@@ -110,8 +110,7 @@ class Loop:
         }
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for player, optimizer in self.players:
-            for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{player.name}.{index}.{key}": value for key, value in values.items()}
+            tensors |= optimizer_tensors(f"optimizer.{player.name}", optimizer)
         tensors["random"] = self.generator.get_state()
         return Checkpoint(tensors, vars(self.position).copy())
 
@@ -121,9 +120,7 @@ class Loop:
             module.load_state_dict(checkpoint.part(part))
         self.average = checkpoint.part("average")
         for player, optimizer in self.players:
-            optimizer.load_state_dict(
-                {**optimizer.state_dict(), "state": _nested(checkpoint.part(f"optimizer.{player.name}"))}
-            )
+            restore_optimizer(optimizer, checkpoint.part(f"optimizer.{player.name}"))
         self.generator.set_state(checkpoint.tensors["random"])
         self.position = Position(**checkpoint.position)
 
@@ -135,7 +132,7 @@ class Loop:
             start = self.position.taken * self.settings.batch
             scores = self._step(self.items.batch(order[start : start + self.settings.batch]))
             self._count(scores, time.monotonic() - began)
-            _show(bar, scores)
+            show_scores(bar, scores)
             if self.position.step % self.settings.checkpoint_steps == 0:
                 outputs.store(self.checkpoint())
         self._close_epoch(outputs)
@@ -272,27 +269,19 @@ def _optimizer(player: Player, settings: LoopSettings) -> torch.optim.Adam:
     return torch.optim.Adam(groups, lr=settings.learning_rate, eps=settings.adam_epsilon)
 
 
-def _nested(flat: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """`{"3.exp_avg": value}` as Adam's `{3: {"exp_avg": value}}`."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in flat.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    return state
-
-
 def _floats(scores: Scores) -> dict[str, float]:
     return {name: value.item() for name, value in scores.items()}
 
 
-def _bar(total: int, done: int) -> "tqdm[Any]":
-    """A progress bar on stderr, only where that is a terminal."""
+def progress_bar(total: int | None, done: int) -> "tqdm[Any]":
+    """A progress bar on stderr, only where that is a terminal; `total` is None where the clock decides."""
     return tqdm(
         total=total, initial=done, desc="training", unit="step", file=sys.stderr, disable=None, dynamic_ncols=True
     )
 
 
-def _show(bar: "tqdm[Any]", scores: dict[str, float]) -> None:
+def show_scores(bar: "tqdm[Any]", scores: dict[str, float]) -> None:
+    """Moves the bar on by one step."""
     if not bar.disable:
         bar.set_postfix({name: f"{value:.4g}" for name, value in scores.items()}, refresh=False)
         bar.update()

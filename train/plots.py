@@ -1,4 +1,4 @@
-"""The loss curve of a run, from its metrics."""
+"""The curves of a run, from its metrics."""
 
 import io
 import json
@@ -30,6 +30,24 @@ def loss_curve(metrics: list[dict[str, Any]]) -> bytes:
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend()
+    return _png(figure)
+
+
+def rate_curve(metrics: list[dict[str, Any]]) -> bytes:
+    """A PNG: rate at equal quality against the first validation, in per cent, over steps.
+
+    `metrics` are lines as the image family's loop writes them, at least one.
+    """
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot([line["step"] for line in metrics], [100 * line["rate_difference"] for line in metrics], marker=".")
+    axes.set(xlabel="step", ylabel="rate against the first validation, %")
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

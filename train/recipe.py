@@ -58,14 +58,13 @@ class Recipe:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Recipe":
         """The recipe in run.json; raises SettingsError for anything but what `to_json` writes."""
+        if document.get("family") != "dense":
+            raise SettingsError(f"run.json: family must be dense, found {document.get('family')!r}")
         missing = {"family", "preset", "network", "objective", "loop"} - document.keys()
         if missing:
             raise SettingsError(f"run.json must have the keys of a recipe; missing: {', '.join(sorted(missing))}")
-        if document["family"] != "dense" or document["preset"] not in PRESETS:
-            raise SettingsError(
-                f"run.json: family must be dense and preset one of {', '.join(PRESETS)}; "
-                f"found {document['family']!r} and {document['preset']!r}"
-            )
+        if document["preset"] not in PRESETS:
+            raise SettingsError(f"run.json: preset must be one of {', '.join(PRESETS)}; found {document['preset']!r}")
         objective = dict(document["objective"])
         kind = settings_class(objective.pop("name", ""))
         return cls(

@@ -90,7 +90,7 @@ def resume(split: Split, out: Path) -> dict[str, Any]:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The content of a run folder's run.json; raises RunError where it is missing or not one of ours."""
+    """The content of a run folder's run.json, whatever its family; raises RunError where there is none."""
     try:
         document = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -188,14 +188,19 @@ def _description(recipe: Recipe, split: Split) -> dict[str, Any]:
         **recipe.to_json(),
         "data": _data_description(split),
         "contract": split.train.contract.to_json(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "safetensors": safetensors.__version__,
-        },
+        "versions": versions(),
         "finished": False,
         "metrics": None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what the weights depend on, for run.json."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "safetensors": safetensors.__version__,
     }
 
 
