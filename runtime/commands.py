@@ -21,7 +21,6 @@ from latentwire.runtime.pictures import PictureOptions
 from latentwire.runtime.rows import PICTURE_FORMATS
 from latentwire.runtime.selftest import selftest as run_selftest
 from latentwire.runtime.session import Profiles
-from latentwire.runtime.stream import DEFAULT_MAX_PACKET
 from latentwire.runtime.tiles import DEFAULT_OVERLAP
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -98,7 +97,7 @@ def encode(
 @click.argument("codec")
 @click.argument("input", type=click.Path(exists=True, allow_dash=True))
 @click.option("--format", "form", type=click.Choice(PICTURE_FORMATS), help="By OUT's suffix otherwise; npy on stdout.")
-@click.option("--max-packet", type=click.IntRange(15), default=DEFAULT_MAX_PACKET, help="Longest packet, in bytes.")
+@click.option("--max-packet", type=click.IntRange(15), help="Longest packet, in bytes; 16 MiB or the largest picture.")
 @click.option("--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, show_default=True, help="Of tiled pictures.")
 @click.option("--packet", "bare", is_flag=True, help="One packet without a frame arrives on stdin.")
 @codec_options
@@ -106,7 +105,7 @@ def decode(
     codec: str,
     input: str,
     form: str | None,
-    max_packet: int,
+    max_packet: int | None,
     max_pixels: int,
     bare: bool,
     out: str,

@@ -85,7 +85,7 @@ class Decoder(CodecHalf):
         return [entry if isinstance(entry, RemoteError) else next(parts) for entry in unpacked]
 
     def decode_stream(
-        self, source: BinaryIO, *, batch: int = DEFAULT_BATCH, max_packet: int = DEFAULT_MAX_PACKET
+        self, source: BinaryIO, *, batch: int = DEFAULT_BATCH, max_packet: int | None = None
     ) -> Iterator[Array | Damaged]:
         """The items of each packet of a stream, and its damaged stretches, in order.
 
@@ -93,9 +93,10 @@ class Decoder(CodecHalf):
             source: a binary file, pipe or socket file.
             batch: packets that are collected for one synthesis; 1 hands each packet's items out as soon as it is there,
                 as it always is where a packet holds one item.
-            max_packet: bytes of the longest packet that is accepted.
+            max_packet: bytes of the longest packet that is accepted; None for 16 MiB, or the bytes of the largest
+                picture where that is more.
         """
-        records = read_stream(source, min(max_packet, self._limits.packet_bytes))
+        records = self.read_stream(source, max_packet)
         while group := list(islice(records, batch if self.batches else 1)):
             results = iter(self.decode_each([record.data for record in group if not isinstance(record, Damaged)]))
             for record in group:
@@ -107,6 +108,17 @@ class Decoder(CodecHalf):
                     yield Damaged(record.offset, LENGTH.size + len(record.data), result)
                 else:
                     yield result
+
+    def read_stream(self, source: BinaryIO, max_packet: int | None = None) -> Iterator[Packet | Damaged]:
+        """The records of a stream, not yet decoded: `latentwire.runtime.read_stream` with this codec's limits.
+
+        Args:
+            source: a binary file, pipe or socket file.
+            max_packet: as in `decode_stream`.
+        """
+        # Noise can take a little more than its own bytes, but nobody sends that.
+        longest = max(DEFAULT_MAX_PACKET, self._limits.area or 0) if max_packet is None else max_packet
+        return read_stream(source, min(longest, self._limits.packet_bytes))
 
     def decode_tiles(
         self,

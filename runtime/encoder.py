@@ -119,7 +119,7 @@ class Encoder(CodecHalf):
         checked = self.contract.validate(self._completed(items))
         size = self._size(checked)
         if not self._limits.allow(size):
-            advice = "encode it as tiles" if self.contract.is_picture else "use more packets"
+            advice = "encode it as tiles, or as smaller ones" if self.contract.is_picture else "use more packets"
             raise InputLimitError(f"expected a size of {self._limits.describe()}, found {list(size)}: {advice}")
         return checked
 

@@ -133,7 +133,7 @@ class DecodeJob:
 
     decoder: Decoder
     form: str | None
-    max_packet: int
+    max_packet: int | None
     bare: bool
 
     def run(self, source: str, target: str) -> list[Decoded]:

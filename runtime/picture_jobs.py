@@ -30,7 +30,7 @@ from latentwire.runtime.jobs import (
 from latentwire.runtime.mosaic import Hole, Mosaic
 from latentwire.runtime.pictures import PictureOptions, load_picture, picture_from
 from latentwire.runtime.rows import PICTURE_FORMATS, row_sink
-from latentwire.runtime.stream import LENGTH, Damaged, Packet, frame, read_stream
+from latentwire.runtime.stream import LENGTH, Damaged, Packet, frame
 from latentwire.runtime.tiles import check_tiling, spans
 
 
@@ -103,7 +103,7 @@ class PictureDecodeJob:
 
     decoder: Decoder
     form: str | None
-    max_packet: int
+    max_packet: int | None
     max_pixels: int
     bare: bool
 
@@ -150,7 +150,7 @@ class PictureDecodeJob:
             records: Iterator[Packet | Damaged] = iter([Packet(0, file.read())])
             overhead = 0
         else:
-            records = read_stream(file, min(self.max_packet, self.decoder.limits.packet_bytes))
+            records = self.decoder.read_stream(file, self.max_packet)
             overhead = LENGTH.size
         for record in records:
             if isinstance(record, Damaged):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 BLOCKER = """
 import sys
@@ -65,6 +66,20 @@ def test_the_runtime_works_where_torch_and_onnx_are_blocked(bundle: Path, digits
     items = tmp_path / "items.npy"
     np.save(items, digits[:5])
     assert int(fresh(BLOCKER + WORK, str(bundle), str(items))) > 15
+
+
+def test_pictures_need_no_pillow_unless_their_files_do(store: Path, tmp_path: Path):
+    picture = np.arange(40 * 50 * 3, dtype=np.uint8).reshape(40, 50, 3)
+    np.save(tmp_path / "a.npy", picture)
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code = BLOCKER + "from latentwire.runtime.cli import main\nmain()"
+    fresh(code, "encode", f"{store}/encoder.onnx", f"{tmp_path}/a.npy", "-o", f"{tmp_path}/a.lw", "--tile", "32")
+    fresh(code, "decode", f"{store}/decoder.onnx", f"{tmp_path}/a.lw", "-o", f"{tmp_path}/a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), picture)
+    command = [sys.executable, "-c", code, "encode", f"{store}/encoder.onnx", f"{tmp_path}/b.png"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and "pip install 'latentwire[image]'" in result.stderr
 
 
 @pytest.mark.parametrize(
