@@ -181,13 +181,21 @@ IMAGE_OPTIONS = (
     ("--distortion", "distortion", click.Choice(["mse", "ms-ssim", "mix"]), "What is minimised beside the rate."),
     ("--lambdas", "lambdas", Numbers(float), "Trade-off at each quality knot, rising; bits per pixel a squared level."),
     ("--width", "width", int, "Channels of the encoder's first layers; --budget picks it too."),
+    ("--hyper", "hyper", int, "Channels of the hyper-latents."),
     ("--steps", "steps", int, "How many steps; 0 for as many as --minutes allows."),
     ("--minutes", "minutes", float, "Time box; the schedule follows the clock then."),
     ("--batch", "batch", int, "Crops in a step."),
     ("--crop", "crop", int, "Side of a crop in pixels, a multiple of 64 from 256."),
     ("--scales", "scales", Numbers(float), "Sizes at which the pictures are used, such as 1,0.8."),
     ("--learning-rate", "learning_rate", float, "Adam's step size at its peak."),
+    ("--basis-rate", "basis_rate", float, "Relative learning rate of the layers that start from the KLT."),
+    ("--warmup", "warmup", int, "Steps over which the learning rate rises."),
+    ("--clip", "clip", float, "Largest norm of the gradient."),
+    ("--average", "average", float, "Decay of the moving average of the weights."),
+    ("--exact-from", "exact_from", float, "Share of the run after which the probability model computes in integers."),
     ("--checkpoint-minutes", "checkpoint_minutes", float, "Time from one checkpoint to the next."),
+    ("--validations", "validations", int, "How often a run of steps judges its weights; a time box: each checkpoint."),
+    ("--validation-pictures", "validation_pictures", int, "How many whole pictures to judge the weights on."),
     ("--device", "device", click.Choice(["auto", "cpu", "cuda"]), "Where to train."),
     ("--seed", "seed", int, "Seed of every random choice."),
     ("--threads", "threads", int, "Threads for torch."),
@@ -198,11 +206,19 @@ IMAGE_OPTIONS = (
 @click.option("--data", type=click.Path(path_type=Path, resolve_path=True), help="Folder of pictures, any size.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The run folder.")
 @click.option(
-    "--validation", type=click.Path(path_type=Path, resolve_path=True), help="Folder of other pictures to judge on."
+    "--validation",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Folder of other pictures to judge on; every 20th of --data is held back if not given.",
 )
 @click.option("--initial", type=click.Path(path_type=Path), help="Start from the weights of this run or checkpoint.")
-@click.option("--budget", type=float, help="Thousand multiply-accumulates per pixel that the device may spend.")
-@click.option("--resume", is_flag=True, help="Continue the run in --out with the settings it was started with.")
+@click.option(
+    "--budget", type=float, help="Thousand multiply-accumulates per pixel that the device may spend; 5 if not given."
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in --out as it was started; --data, --validation, --device and --threads may be new.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print run.json instead of a summary.")
 @settings_options(IMAGE_OPTIONS)
 def image(
@@ -216,32 +232,62 @@ def image(
     **settings: Any,
 ) -> None:
     """Pictures of any size: one codec for all qualities."""
+    chosen = _image_settings(given(IMAGE_OPTIONS, settings), budget)
+    if resume:
+        if initial is not None:
+            raise click.UsageError("a run that is resumed has its weights: leave --initial away.")
+        document = _resume_image(out, chosen, data, validation)
+    else:
+        document = _start_image(out, chosen, data, validation, initial)
+    click.echo(json.dumps(document, indent=2) if as_json else _image_summary(document, out))
+
+
+def _image_settings(chosen: dict[str, Any], budget: float | None) -> dict[str, Any]:
+    """The settings that the options stand for: a budget for a width, a time box for no limit of steps."""
     from latentwire.train.image.cost import width_for
-    from latentwire.train.image.run import resume as resume_run
+    from latentwire.train.image.settings import ImageSettings
+
+    if budget is not None:
+        if "width" in chosen:
+            raise click.UsageError("--budget picks the width: give one of --budget and --width.")
+        chosen = {**chosen, "width": width_for(budget, chosen.get("hyper", ImageSettings().hyper))}
+    return {"steps": 0, **chosen} if chosen.get("minutes") else chosen
+
+
+def _start_image(
+    out: Path, chosen: dict[str, Any], data: Path | None, validation: Path | None, initial: Path | None
+) -> dict[str, Any]:
     from latentwire.train.image.run import train as train_run
     from latentwire.train.image.settings import ImageSettings
 
-    def report(line: str) -> None:
-        click.echo(line, err=True)
+    if data is None:
+        raise click.UsageError("Missing option '--data': the pictures to train on.")
+    settings = ImageSettings(**chosen)
+    return train_run(settings, data, out, validation=validation, initial=initial, report=_report)
 
-    chosen = given(IMAGE_OPTIONS, settings)
-    if resume:
-        if chosen or data or validation or initial or budget is not None:
-            raise click.UsageError("a run is resumed with the settings it was started with; leave the options away.")
-        document = resume_run(out, report)
-    else:
-        if data is None:
-            raise click.UsageError("Missing option '--data': the pictures to train on.")
-        if budget is not None:
-            chosen = {"width": width_for(budget, ImageSettings().hyper), **chosen}
-        if chosen.get("minutes") and "steps" not in chosen:
-            chosen["steps"] = 0
-        document = train_run(ImageSettings(**chosen), data, out, validation=validation, initial=initial, report=report)
+
+def _resume_image(out: Path, chosen: dict[str, Any], data: Path | None, validation: Path | None) -> dict[str, Any]:
+    from latentwire.train.image.run import read_image_document, settings_of
+    from latentwire.train.image.run import resume as resume_run
+
+    place = {name: chosen.pop(name, None) for name in ("device", "threads")}
+    settings_of(read_image_document(out)).require_same(chosen)
+    return resume_run(out, _report, data=data, validation=validation, **place)
+
+
+def _report(line: str) -> None:
+    """What happens goes to stderr: stdout is for the result."""
+    click.echo(line, err=True)
+
+
+def _image_summary(document: dict[str, Any], out: Path) -> str:
     metrics = document["metrics"]
-    summary = (
-        f"{out}: {metrics['step']} steps, rate {100 * metrics['rate_difference']:+.2f} % against the first validation"
+    if metrics is None:
+        return f"{out}: weights that were trained elsewhere"
+    return (
+        f"{out}: {document['settings']['distortion']}, {metrics['step']} steps, "
+        f"rate {100 * metrics['rate_difference']:+.2f} % against the first validation"
     )
-    click.echo(json.dumps(document, indent=2) if as_json else summary)
 
 
 def _start(

@@ -63,10 +63,17 @@ class Position:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the loop puts what it makes: a function that stores a checkpoint, and the path of the metrics."""
+    """Where a loop puts what it makes.
+
+    Attributes:
+        store: stores a checkpoint.
+        metrics: path of the metrics.
+        report: told what happens, in lines for a person.
+    """
 
     store: Callable[[Checkpoint], None]
     metrics: Path
+    report: Callable[[str], None] = lambda _: None
 
 
 class Loop:

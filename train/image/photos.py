@@ -1,6 +1,8 @@
 """Pictures to train on: a folder's, in memory as bytes, and random crops of them."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,38 @@ from torch import Generator, Tensor
 from latentwire.runtime.errors import InputFileError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".avif")
+HELD_BACK = 20
+"""Every 20th picture is held back where no other pictures are there to judge on."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """A run's pictures, uint8 [3, H, W] each: to train on, and whole ones to judge on."""
+
+    train: list[Tensor]
+    held: list[Tensor]
+
+    def digest(self) -> str:
+        """SHA-256 over all sizes and pixels, in order."""
+        found = hashlib.sha256()
+        for photo in (*self.train, *self.held):
+            found.update(repr(tuple(photo.shape)).encode())
+            found.update(photo.numpy().tobytes())
+        return found.hexdigest()
+
+
+def read_material(data: Path, validation: Path | None) -> Material:
+    """The pictures below ``data``, and those below ``validation``; every 20th of ``data`` is held back if that is None.
+
+    A single picture is for both.
+
+    Raises:
+        InputFileError: a folder has no pictures, or one cannot be read; names it.
+    """
+    photos = read_photos(data)
+    if validation is not None:
+        return Material(photos, read_photos(validation))
+    return Material([photo for at, photo in enumerate(photos) if at % HELD_BACK] or photos, photos[::HELD_BACK])
 
 
 def read_photos(folder: Path) -> list[Tensor]:
@@ -21,7 +55,7 @@ def read_photos(folder: Path) -> list[Tensor]:
     """
     from PIL import Image
 
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputFileError(f"{folder}: expected pictures ({' '.join(SUFFIXES)}), found none")
     photos = []
@@ -29,7 +63,8 @@ def read_photos(folder: Path) -> list[Tensor]:
         try:
             with Image.open(path) as image:
                 photos.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous())
-        except (OSError, ValueError) as fault:
+        # Pillow's word for a damaged file depends on its format.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
             raise InputFileError(f"{path}: expected a picture, found {fault}") from fault
     return photos
 
@@ -40,7 +75,8 @@ def scaled_copies(photos: Sequence[Tensor], scales: Sequence[float]) -> list[Ten
 
 
 def _scaled(photo: Tensor, scale: float) -> Tensor:
-    resized = F.interpolate(photo[None].float(), scale_factor=scale, mode="bicubic", antialias=True)
+    size = [max(1, round(length * scale)) for length in photo.shape[1:]]
+    resized = F.interpolate(photo[None].float(), size=size, mode="bicubic", antialias=True)
     return resized[0].clamp(0, 255).round().byte()
 
 

@@ -1,48 +1,49 @@
 """The run folder of an image codec: what training leaves behind, and the way back from it to a network.
 
-run.json                 settings, data, cost, versions, whether it is finished
+run.json                 settings, data, cost, versions, last metrics, whether it is finished
 checkpoint.safetensors   weights, their average, the best average, optimizer, random state
 metrics.jsonl            one line for each validation
 rate.png                 rate against the first validation, over steps
 """
 
-import io
-import json
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
 import torch
 
-from latentwire.train import checkpoint
+from latentwire.train import checkpoint, plots
+from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import RunError
-from latentwire.train.image.cost import cost_of
-from latentwire.train.image.loop import ImageLoop, Report
+from latentwire.train.image.cost import Cost, cost_of
+from latentwire.train.image.loop import ImageLoop
 from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.photos import Crops, read_photos, scaled_copies
-from latentwire.train.image.settings import ImageSettings
-from latentwire.train.loop import rewind_metrics, threads
-from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document
+from latentwire.train.image.photos import Crops, Material, read_material, scaled_copies
+from latentwire.train.image.settings import Device, ImageSettings
+from latentwire.train.image.validate import Point, judged, rate_difference
+from latentwire.train.image.weights import load_initial, load_weights, read_weights
+from latentwire.train.loop import Outputs, append_metrics, rewind_metrics, threads
+from latentwire.train.recipe import change
+from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document, versions
 from latentwire.train.settings import from_json, to_json
 
 FAMILY = "image"
 PLOT_FILE = "rate.png"
-WARM_CROPS = 800
-"""Crops whose principal components the networks start from."""
+WARM_CROPS = 256
+"""Crops whose principal components the networks start from: 65 536 patches or more, for 768 dimensions."""
+
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class TrainedImage:
-    """A finished image run.
+class TrainedImageRun:
+    """A finished image run, ready for export.
 
     Attributes:
         network: the best averaged weights, in eval mode, parameters frozen.
         distortion: what was minimised beside the rate: `mse`, `ms-ssim` or `mix`.
-        provenance: run.json.
+        provenance: run.json: settings, data, cost, versions, metrics.
     """
 
     network: ImageNetwork
@@ -64,62 +65,86 @@ def train(
     Args:
         settings: how.
         data: folder of pictures, searched through.
-        out: the run folder.
+        out: the run folder; it appears once the data was read.
         validation: folder of other pictures; every 20th of ``data`` is held back if None.
-        initial: run folder or checkpoint whose weights to start from, instead of the KLT of the data.
+        initial: run folder or checkpoint whose weights to start from, instead of the KLT of the data. Trade-offs, their
+            number and the distortion may be others; the widths must be the same.
         report: told what happens, in lines.
 
     Raises:
-        RunError: the folder already holds a run, or ``initial`` is of another shape.
-        InputFileError: a picture cannot be read, or none is large enough.
+        RunError: the folder already holds a run, ``initial`` is of another shape, or there is no CUDA device.
+        InputError: a picture cannot be read, or none is large enough.
+        DivergedError: a loss is not finite.
     """
-    if (out / RUN_FILE).exists():
-        raise RunError(f"{out} already holds a run: continue it with --resume, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    _require_no_run(out)
     network = new_network(settings)
-    document = {
-        "schema": SCHEMA,
-        "family": FAMILY,
-        "settings": to_json(settings),
-        "data": {
-            "train": str(data),
-            "validation": None if validation is None else str(validation),
-            "initial": None if initial is None else initial.name,
-        },
-        "cost": cost_of(network).to_json(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "safetensors": safetensors.__version__,
-        },
-        "finished": False,
-        "metrics": None,
-    }
-    report(cost_of(network).render())
     if initial is not None:
         load_initial(network, initial)
+    material = read_material(data, validation)
+    document = _description(settings)
+    report(Cost(**document["cost"]).render())
+    loop = _prepared_loop(network, material, settings, report, warm=initial is None)
+    origin = {"validation": validation, "initial": initial}
+    document |= {
+        "data": {
+            "train": str(data.resolve()),
+            **{name: None if path is None else str(path.resolve()) for name, path in origin.items()},
+            "pictures": [len(material.train), len(material.held)],
+            "sha256": material.digest(),
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(out / RUN_FILE, document)
-    return _run_to_end(network, document, out, report, warm=initial is None)
+    return _run_to_end(loop, document, out, report)
 
 
-def resume(out: Path, report: Report = lambda _: None) -> dict[str, Any]:
+def resume(
+    out: Path,
+    report: Report = lambda _: None,
+    *,
+    data: Path | None = None,
+    validation: Path | None = None,
+    device: Device | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
     """Continue the run in a folder to its end; returns the content of run.json.
 
+    The result is the same, byte by byte, as if the run had never stopped, unless it has a time box or moves to another
+    machine.
+
+    Args:
+        out: the run folder.
+        report: told what happens, in lines.
+        data: where the pictures are now, if no longer where they were.
+        validation: the same for the validation pictures.
+        device: where to go on, if not as the run began.
+        threads: how many to go on with, if not as the run began.
+
     Raises:
-        RunError: there is no image run.
+        RunError: there is no image run, or the pictures are others.
+        InputError: a picture cannot be read.
+        DivergedError: a loss is not finite.
     """
     document = read_image_document(out)
     if document["finished"]:
         return document
-    saved = out / CHECKPOINT_FILE
-    initial = document["data"]["initial"]
-    if initial is not None and not saved.exists():
-        raise RunError(f"{out} stopped before its first checkpoint: start it again with --initial {initial}")
-    return _run_to_end(new_network(settings_of(document)), document, out, report, warm=not saved.exists())
+    settings, source = settings_of(document), document["data"]
+    settings = replace(settings, device=device or settings.device, threads=threads or settings.threads)
+    held_at = validation or (Path(source["validation"]) if source["validation"] else None)
+    material = read_material(data or Path(source["train"]), held_at)
+    if material.digest() != source["sha256"]:
+        raise RunError(f"{out} was started on other pictures: their pixels or their order changed")
+    saved, network = out / CHECKPOINT_FILE, new_network(settings)
+    fresh = not saved.exists()
+    if fresh and source["initial"] is not None:
+        load_initial(network, Path(source["initial"]))
+    loop = _prepared_loop(network, material, settings, report, warm=fresh and source["initial"] is None)
+    if not fresh:
+        loop.restore(checkpoint.read(saved))
+    return _run_to_end(loop, document, out, report)
 
 
-def load_image_run(path: str | Path) -> TrainedImage:
+def load_image_run(path: str | Path) -> TrainedImageRun:
     """The network of a finished run.
 
     Raises:
@@ -131,29 +156,70 @@ def load_image_run(path: str | Path) -> TrainedImage:
         raise RunError(f"{folder} is not finished: continue it with `latentwire train image --out {folder} --resume`")
     settings = settings_of(document)
     network = new_network(settings)
-    load_initial(network, folder)
-    return TrainedImage(network.eval().requires_grad_(False), settings.distortion, document)
+    load_weights(network, read_weights(folder), folder / CHECKPOINT_FILE)
+    return TrainedImageRun(network.eval().requires_grad_(False), settings.distortion, document)
+
+
+def write_run(
+    out: Path,
+    network: ImageNetwork,
+    provenance: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Write a finished run folder from weights that were trained elsewhere; returns the content of run.json.
+
+    Args:
+        out: the run folder.
+        network: a network for colour pictures, with the weights to hand on.
+        provenance: `data`, an object that names the folders of the pictures, {"train": path, "validation": path or
+            None}; `settings`, those fields of `ImageSettings` that are known (trade-offs and widths are the network's
+            own); anything else is kept in run.json as `origin`.
+        metrics: validations in order, {"step", "bpp", "decibels", ...} as metrics.jsonl has them; rate differences to
+            the first are added.
+
+    Raises:
+        RunError: the folder already holds a run, or `data` names no folder.
+        SettingsError: a setting is unknown or outside its range.
+    """
+    _require_no_run(out)
+    settings = change(
+        ImageSettings(),
+        {
+            **provenance.get("settings", {}),
+            "lambdas": tuple(float(str(value)) for value in network.lambdas.cpu().numpy()),  # 0.0018, not 0.00179999...
+            "width": network.hyper_analysis.net[0].out_channels,
+            "hyper": network.prior.hyper,
+        },
+    )
+    data = provenance.get("data", {})
+    if not isinstance(data.get("train"), (str, Path)):
+        raise RunError("expected the folder of the training pictures in the provenance, data.train; found none")
+    places = {name: None if data.get(name) is None else str(data[name]) for name in ("train", "validation", "initial")}
+    lines = _with_differences(metrics)
+    document = {
+        **_description(settings),
+        "data": {**data, **places},
+        "origin": {name: value for name, value in provenance.items() if name not in ("data", "settings")},
+        "finished": True,
+        "metrics": lines[-1] if lines else None,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    rewind_metrics(out / METRICS_FILE, -1)
+    for line in lines:
+        append_metrics(out / METRICS_FILE, line)
+    if lines:
+        checkpoint.write_atomically(out / PLOT_FILE, plots.rate_curve(lines))
+    weights = {f"best.{name}": value for name, value in network.state_dict().items()}
+    checkpoint.write(out / CHECKPOINT_FILE, Checkpoint(weights, {"finished": True}))
+    checkpoint.write_json(out / RUN_FILE, document)  # last: without it there is no run
+    return document
 
 
 def new_network(settings: ImageSettings) -> ImageNetwork:
     """The network of a run, its weights drawn from the run's seed."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return ImageNetwork(list(settings.lambdas), hyper=settings.hyper, width=settings.width)
-
-
-def load_initial(network: ImageNetwork, source: Path) -> None:
-    """Take the best averaged weights of a run folder or checkpoint.
-
-    Raises:
-        RunError: there are none, or they are of another shape.
-    """
-    path = source / CHECKPOINT_FILE if source.is_dir() else source
-    weights = checkpoint.read(path).part("best")
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as fault:  # torch's word for tensors that are missing, unknown or of another shape
-        raise RunError(f"{path}: expected weights of the network that is trained, found others: {fault}") from fault
 
 
 def read_image_document(folder: Path) -> dict[str, Any]:
@@ -184,49 +250,57 @@ def device_for(settings: ImageSettings) -> torch.device:
     return torch.device("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _run_to_end(
-    network: ImageNetwork, document: dict[str, Any], out: Path, report: Report, *, warm: bool
-) -> dict[str, Any]:
-    settings, device = settings_of(document), device_for(settings_of(document))
-    photos = read_photos(Path(document["data"]["train"]))
-    if document["data"]["validation"] is None:
-        held, photos = photos[::20], [photo for at, photo in enumerate(photos) if at % 20] or photos
-    else:
-        held = read_photos(Path(document["data"]["validation"]))
-    crops = Crops(scaled_copies(photos, settings.scales), settings.crop, device)
-    report(
-        f"{len(crops.photos)} pictures to train on ({crops.left_out} too small), {len(held)} to judge on, on {device}"
-    )
-    stride = max(1, len(held) // settings.validation_pictures)
+def _require_no_run(out: Path) -> None:
+    if (out / RUN_FILE).exists():
+        raise RunError(f"{out} already holds a run: continue it with --resume, or choose another folder")
+
+
+def _description(settings: ImageSettings) -> dict[str, Any]:
+    """What run.json says of any image run."""
+    return {
+        "schema": SCHEMA,
+        "family": FAMILY,
+        "settings": to_json(settings),
+        "cost": cost_of(new_network(settings)).to_json(),
+        "versions": versions(),
+        "finished": False,
+        "metrics": None,
+    }
+
+
+def _with_differences(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    curves = [[Point(*pair) for pair in zip(line["bpp"], line["decibels"], strict=True)] for line in metrics]
+    return [
+        {**line, "rate_difference": rate_difference(curves[0], curve)}
+        for line, curve in zip(metrics, curves, strict=True)
+    ]
+
+
+def _prepared_loop(
+    network: ImageNetwork, material: Material, settings: ImageSettings, report: Report, *, warm: bool
+) -> ImageLoop:
+    """The network with its first weights (the KLT of the data where ``warm``) and its pictures, on the run's device."""
+    device = device_for(settings)
+    held = judged(material.held, settings.distortion, settings.validation_pictures)
     with threads(settings.threads):
+        crops = Crops(scaled_copies(material.train, settings.scales), settings.crop, device)
+        small = sum(min(photo.shape[1:]) < settings.crop for photo in material.train)
+        report(
+            f"{len(material.train) - small} pictures to train on, {len(crops.photos)} with their smaller copies "
+            f"({small} skipped: smaller than a crop); {len(held)} to judge on; device {device}"
+        )
         if warm:
             generator = torch.Generator().manual_seed(settings.seed)
-            network.warm_start(torch.cat([crops.draw(50, generator).cpu() for _ in range(WARM_CROPS // 50)]))
-        loop = ImageLoop(network, crops, held[::stride][: settings.validation_pictures], settings, device)
-        saved = out / CHECKPOINT_FILE
-        if saved.exists():
-            loop.restore(checkpoint.read(saved))
-        if (out / METRICS_FILE).exists():
-            rewind_metrics(out / METRICS_FILE, loop.position.step)
-        loop.run(lambda state: checkpoint.write(saved, state), out / METRICS_FILE, report)
-    metrics = [json.loads(line) for line in (out / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
-    checkpoint.write_atomically(out / PLOT_FILE, rate_curve(metrics))
+            network.warm_start(crops.draw(WARM_CROPS, generator).cpu().contiguous())
+        return ImageLoop(network, crops, held, settings, device)
+
+
+def _run_to_end(loop: ImageLoop, document: dict[str, Any], out: Path, report: Report) -> dict[str, Any]:
+    rewind_metrics(out / METRICS_FILE, loop.position.step if loop.position.first else -1)
+    with threads(loop.settings.threads):
+        loop.run(Outputs(lambda state: checkpoint.write(out / CHECKPOINT_FILE, state), out / METRICS_FILE, report))
+    metrics = plots.read_metrics(out / METRICS_FILE)
+    checkpoint.write_atomically(out / PLOT_FILE, plots.rate_curve(metrics))
     finished = {**document, "finished": True, "metrics": metrics[-1]}
     checkpoint.write_json(out / RUN_FILE, finished)
     return finished
-
-
-def rate_curve(metrics: list[dict[str, Any]]) -> bytes:
-    """A PNG: rate against the first validation, in per cent, over steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.plot([line["step"] for line in metrics], [100 * line["rate_difference"] for line in metrics], marker=".")
-    axes.set(xlabel="step", ylabel="rate against the first validation, %")
-    axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()

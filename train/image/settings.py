@@ -1,7 +1,8 @@
 """Every decision of an image run but its data, and how it is written to run.json."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from latentwire.train.errors import SettingsError
 from latentwire.train.settings import require_above_zero, require_at_least, require_choice, require_fraction
@@ -20,8 +21,8 @@ class ImageSettings:
         lambdas: one per quality knot, rising: the loss is bits per pixel + lambda * squared error in grey levels.
         width: channels of the encoder's first layers, a multiple of 8.
         hyper: channels of the hyper-latents.
-        distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 1280 in place of the squared error, so that one lambda buys about
-            the same rate (the ratio of CompressAI's published pairs of lambdas); `mix`, the mean of both.
+        distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 2000 in place of the squared error; `mix`, the mean of both. With
+            that factor one lambda means about the same slope of rate against distortion in all three.
         batch: crops in a step.
         crop: side of the crops in pixels, a multiple of 64.
         scales: the pictures are used at each of these sizes.
@@ -33,7 +34,9 @@ class ImageSettings:
         exact_from: share of the run after which the probability model computes in integers.
         steps: how many; 0 for as many as the minutes allow.
         minutes: time box; 0 for none. The schedule follows whichever ends first.
-        checkpoint_minutes: time from one checkpoint, with validation, to the next.
+        checkpoint_minutes: time from one checkpoint to the next; under a time box each one judges the weights.
+        validations: how often a run of steps judges its weights, evenly spaced, besides the start. Not by the clock:
+            which weights are the best must not depend on the machine's speed.
         validation_pictures: how many whole pictures are coded to judge the weights.
         device: `auto` takes CUDA where there is one.
         seed: of crops, weights and noise.
@@ -56,6 +59,7 @@ class ImageSettings:
     steps: int = 20_000
     minutes: float = 0.0
     checkpoint_minutes: float = 8.0
+    validations: int = 20
     validation_pictures: int = 6
     device: Device = "auto"
     seed: int = 0
@@ -64,6 +68,7 @@ class ImageSettings:
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
         require_at_least(1, batch=self.batch, threads=self.threads, validation_pictures=self.validation_pictures)
+        require_at_least(1, validations=self.validations)
         require_at_least(8, width=self.width, hyper=self.hyper)
         require_at_least(0, warmup=self.warmup, steps=self.steps, minutes=self.minutes, seed=self.seed)
         require_above_zero(learning_rate=self.learning_rate, basis_rate=self.basis_rate, clip=self.clip)
@@ -71,6 +76,8 @@ class ImageSettings:
         require_fraction(average=self.average, exact_from=self.exact_from)
         require_choice(Distortion, distortion=self.distortion)
         require_choice(Device, device=self.device)
+        if self.width % 8:
+            raise SettingsError(f"width must be a multiple of 8, found {self.width}")
         if self.crop < SMALLEST_CROP or self.crop % 64:
             raise SettingsError(
                 f"crop must be a multiple of 64 from {SMALLEST_CROP}, found {self.crop}: in smaller ones the "
@@ -82,3 +89,13 @@ class ImageSettings:
             raise SettingsError(f"scales must be numbers above 0 and up to 1, found {self.scales}")
         if not self.steps and not self.minutes:
             raise SettingsError("steps or minutes must say when to stop, found 0 for both")
+
+    def require_same(self, asked: Mapping[str, Any]) -> None:
+        """Raises SettingsError where a setting that was asked for, {name: value}, is not this run's own."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in asked.items():
+            if name not in own or own[name] != value:
+                raise SettingsError(
+                    f"a run is resumed with the settings it was started with: {name} is {own.get(name)}, asked for "
+                    f"{value}; leave the option away, or start a new run"
+                )

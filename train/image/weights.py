@@ -1,0 +1,73 @@
+"""Weights from one run to the next: the same network, possibly with other trade-offs or another number of knots."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentwire.train import checkpoint
+from latentwire.train.errors import RunError
+from latentwire.train.image.network import ImageNetwork
+from latentwire.train.run import CHECKPOINT_FILE
+
+PARTS = ("best", "average", "network")
+"""Where weights are looked for in a checkpoint, the first that is there."""
+BY_KNOT = ("log_gain", "prior.base", "prior.hyper_scale")
+"""Tensors [knots, ...] that belong to trade-offs."""
+
+
+def read_weights(source: Path) -> dict[str, Tensor]:
+    """The best averaged weights of a run folder or of a checkpoint; in one without them, the last ones.
+
+    Raises:
+        RunError: there is no checkpoint that can be read.
+    """
+    path = source / CHECKPOINT_FILE if source.is_dir() else source
+    state = checkpoint.read(path)
+    return next((found for part in PARTS if (found := state.part(part))), {})
+
+
+def load_weights(network: ImageNetwork, weights: dict[str, Tensor], source: Path) -> None:
+    """Set a network's weights.
+
+    Raises:
+        RunError: they are another network's; names what is missing, unknown or of another shape.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as fault:  # torch's word for tensors that are missing, unknown or of another shape
+        raise RunError(f"{source}: expected weights of the network that is trained, found others: {fault}") from fault
+
+
+def load_initial(network: ImageNetwork, source: Path) -> None:
+    """Set a network's weights to another run's, moved to this network's trade-offs.
+
+    Raises:
+        RunError: there are none, or they are of another shape.
+    """
+    weights = read_weights(source)
+    before = weights.get("lambdas")
+    if before is not None and before.ndim == 1 and len(before) > 1:
+        after = network.lambdas.tolist()
+        moved = {name: moved_knots(weights[name], before.tolist(), after) for name in BY_KNOT if name in weights}
+        weights = {**weights, **moved, "lambdas": network.lambdas}
+    load_weights(network, weights, source)
+
+
+def moved_knots(values: Tensor, before: Sequence[float], after: Sequence[float]) -> Tensor:
+    """Values [knots, C] at trade-offs ``before`` as values at ``after``.
+
+    Linear in the logarithm of the trade-off, beyond the ends too: that is what the law of step sizes says of gains and
+    of scales.
+    """
+    if list(before) == list(after) or len(values) != len(before):
+        return values  # of another length than the trade-offs: refused when it is loaded
+    at = [math.log(value) for value in before]
+    rows = []
+    for value in after:
+        low = sum(math.log(value) >= knot for knot in at[1:-1])
+        part = (math.log(value) - at[low]) / (at[low + 1] - at[low])
+        rows.append(torch.lerp(values[low], values[low + 1], part))
+    return torch.stack(rows)
