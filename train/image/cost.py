@@ -1,5 +1,6 @@
 """What a network costs the device and the server: multiplications per pixel, parameters, memory of activations."""
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,14 +53,15 @@ class Cost:
 
 @torch.no_grad()
 def cost_of(network: ImageNetwork) -> Cost:
-    """Counted by running a network for colour pictures, on the CPU, once on a blank one."""
+    """Counted by passing the shape of a picture through a network for colour pictures, without computing anything."""
+    shape = copy.deepcopy(network).to("meta")
     found = {part: [0.0, 0.0] for part in ("analysis", "hyper_analysis", "prior", "synthesis")}
     hooks: list[RemovableHandle] = []
     for part, entry in found.items():
-        layers = (layer for layer in getattr(network, part).modules() if isinstance(layer, nn.Conv2d))
+        layers = (layer for layer in getattr(shape, part).modules() if isinstance(layer, nn.Conv2d))
         hooks.extend(layer.register_forward_hook(_counter(entry)) for layer in layers)
     try:
-        network(torch.zeros(1, 3, PROBE, PROBE), torch.zeros(1), exact=False, dead_zone=0.0)
+        shape(torch.zeros(1, 3, PROBE, PROBE, device="meta"), torch.zeros(1, device="meta"), exact=False, dead_zone=0.0)
     finally:
         for hook in hooks:
             hook.remove()
@@ -97,7 +99,9 @@ def width_for(budget: float, hyper: int) -> int:
     """
     found = 0
     for width in range(WIDTH_STEP, WIDEST + 1, WIDTH_STEP):
-        if cost_of(ImageNetwork([0.01, 0.1], hyper=hyper, width=width)).device > budget:
+        with torch.device("meta"):
+            network = ImageNetwork([0.01, 0.1], hyper=hyper, width=width)
+        if cost_of(network).device > budget:
             break
         found = width
     if not found:
