@@ -19,7 +19,16 @@ from latentwire.train.image.run import load_image_run, new_network, resume, trai
 from latentwire.train.image.settings import LAMBDAS, ImageSettings
 from latentwire.train.image.validate import Point, rate_difference, validate
 
-SMALL = {"width": 8, "hyper": 8, "lambdas": (0.005, 0.05), "batch": 1, "scales": (1.0,), "threads": 1, "warmup": 2}
+SMALL = {
+    "width": 8,
+    "hyper": 8,
+    "lambdas": (0.005, 0.05),
+    "batch": 1,
+    "scales": (1.0,),
+    "threads": 1,
+    "warmup": 2,
+    "validations": 2,
+}
 
 
 @pytest.fixture(scope="module")
