@@ -30,7 +30,7 @@ from latentwire.export.verify import verify_bundle
 from latentwire.export.writer import BundleWriter, identity_of, provenance_of
 from latentwire.train.image.network import ImageNetwork
 
-FIT_PICTURES = 48
+FIT_PICTURES = 24
 FIT_SIDE = 512
 """Tables are fitted to at most this many pictures, cut to this size."""
 GOLDEN_SIDES = (128, 192)
