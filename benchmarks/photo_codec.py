@@ -53,19 +53,22 @@ def main() -> None:
     pictures = read_pictures(arguments.images)[:: arguments.every]
     subject = Subject(open_bundle(arguments.bundle))
     rivals = RIVALS if arguments.fast else (*RIVALS, SLOW)
-    curves = {rival.name: curve(rival, pictures) for rival in rivals}
     ours = {name: codec_of(subject, name) for name in subject.variants("encoder")}
-    curves |= {codec.name: curve(codec, pictures) for codec in ours.values()}
+    curves = {}
+    for codec in (*rivals, *ours.values()):
+        say(f"curve of {codec.name}")
+        curves[codec.name] = curve(codec, pictures)
     default = ours[subject.manifest.default_variant["encoder"]]
-    figures = {
-        "machine": machine(),
-        "pictures": len(pictures),
+    say("times")
+    figures: dict[str, Any] = {"machine": machine(), "pictures": len(pictures)}
+    figures["milliseconds"] = times(subject, curves, rivals, pictures)
+    figures["encoder_memory_mib"] = memory(arguments.bundle)
+    say("symbols")
+    figures |= {
         "curves": {name: [point.to_json() for point in points] for name, points in curves.items()},
         "bd_rate_percent": differences(curves, default.name),
         "estimate": estimate(subject, pictures),
-        "milliseconds": times(subject, curves, rivals, pictures),
         "bytes": {f"{role} {variant}": entry.size for role, variant, entry in files(subject)},
-        "encoder_memory_mib": memory(arguments.bundle),
         "mismatched_symbols": mismatches(subject, pictures),
     }
     print(json.dumps({name: value for name, value in figures.items() if name != "curves"}, indent=1))
@@ -76,6 +79,11 @@ def main() -> None:
         arguments.out.with_suffix(".png").write_bytes(Plot(curves, title).png())
     if figures["mismatched_symbols"]:
         sys.exit("symbols did not come back")
+
+
+def say(what: str) -> None:
+    """Progress, on stderr."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def read_pictures(folder: Path) -> list[Picture]:
@@ -186,7 +194,7 @@ def timed(
     return {"encode": there, "decode": back}
 
 
-def clock(work: Callable[[], Any], repeats: int = 5) -> tuple[float, Any]:
+def clock(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
     """(Median time in milliseconds, the last result)."""
     spent, result = [], None
     for _ in range(repeats):

@@ -16,7 +16,7 @@ def test_an_example_runs(place, tmp_path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 def test_links_lead_somewhere():
