@@ -20,8 +20,8 @@ MAX_ITEMS = 65535
 ITEM_LIMITS = Limits((MAX_ITEMS,))
 
 
-class Family(Protocol):
-    """The seam between a kind of data and the codec."""
+class Described(Protocol):
+    """What manifest and metadata say of a family."""
 
     @property
     def name(self) -> str:
@@ -38,6 +38,10 @@ class Family(Protocol):
     @property
     def limits(self) -> Limits:
         """Which lengths of those axes are accepted."""
+
+
+class Family(Described, Protocol):
+    """The seam between a kind of data and the codec of a static probability model."""
 
     @property
     def latent_shape(self) -> tuple[int | str, ...]:

@@ -7,7 +7,8 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import onnx
 import torch
@@ -93,14 +94,34 @@ def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str)
     source, result = ("input", "latents") if role == "analysis" else ("latents", "output")
     declared = family.contract.shape if role == "analysis" else family.latent_shape
     axes = {i: torch.export.Dim(str(name), min=1) for i, name in enumerate(declared) if isinstance(name, str)}
+    model = trace(module, example, axes, (source, result), role)
+    name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
+    return model
+
+
+def trace(
+    module: nn.Module, example: torch.Tensor, axes: Mapping[int, Any], names: tuple[str, str], role: str
+) -> onnx.ModelProto:
+    """Export one transform, checked and without the exporter's notes.
+
+    Args:
+        module: the transform.
+        example: its input.
+        axes: what torch.export is told of the input's dynamic axes.
+        names: of the graph's input and output.
+        role: named in errors.
+
+    Raises:
+        ExportError: torch cannot export the module; the message names it.
+    """
     with quiet():
         try:
             program = torch.onnx.export(
                 module,
                 (example,),
-                input_names=[source],
-                output_names=[result],
-                dynamic_shapes=(axes,),
+                input_names=[names[0]],
+                output_names=[names[1]],
+                dynamic_shapes=(dict(axes),),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
@@ -113,7 +134,6 @@ def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str)
     model = program.model_proto
     model.ir_version = IR_VERSION
     clean(model)
-    name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
     onnx.checker.check_model(model, full_check=True)
     return model
 

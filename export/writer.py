@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,8 @@ import onnx
 from latentwire.export import measure
 from latentwire.export.card import write_card
 from latentwire.export.errors import ExportError
+from latentwire.export.family import Described
 from latentwire.export.graph.builder import stamp
-from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.identity import Identity, Metadata
 from latentwire.runtime.manifest import (
     MANIFEST,
@@ -33,32 +33,11 @@ from latentwire.runtime.manifest import (
     Provenance,
     TensorSpec,
 )
-from latentwire.runtime.packet import Limits
 
 GOLDEN_QUALITIES = (0, 64, 128, 255)
 TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 Array = npt.NDArray[Any]
-
-
-class Described(Protocol):
-    """What manifest and metadata say of a family."""
-
-    @property
-    def name(self) -> str:
-        """The family's name."""
-
-    @property
-    def contract(self) -> ItemContract:
-        """dtype, shape and range of the encoder's input and the decoder's output."""
-
-    @property
-    def size_axes(self) -> tuple[int, ...]:
-        """Axes of the input whose lengths the packet carries."""
-
-    @property
-    def limits(self) -> Limits:
-        """Which lengths of those axes are accepted."""
 
 
 def identity_of(family: Described, codec_id: bytes, default_quality: int) -> Identity:

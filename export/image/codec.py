@@ -15,7 +15,6 @@ from torch import nn
 from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
 from latentwire.export.codec import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.errors import ExportError
-from latentwire.export.graph.builder import IR_VERSION, OPSET
 from latentwire.export.image.family import Image as Family
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
@@ -25,7 +24,7 @@ from latentwire.export.image.reference import Image
 from latentwire.export.image.tables import ImageTables
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.export.image.unpack import build_unpack
-from latentwire.export.transforms import Half, clean, explain_failure, freeze, quiet
+from latentwire.export.transforms import Half, freeze, trace
 from latentwire.export.verify import verify_bundle
 from latentwire.export.writer import BundleWriter, identity_of, provenance_of
 from latentwire.train.image.network import ImageNetwork
@@ -173,7 +172,7 @@ def export_analysis(transform: nn.Module) -> onnx.ModelProto:
         axis: 64 * torch.export.Dim(name, min=1, max=LARGEST_EXPORT) for axis, name in enumerate(("rows", "columns"))
     }
     example = torch.zeros(128, 192, 3, dtype=torch.uint8)
-    return to_onnx(transform, example, axes, ("picture", "latents"), "analysis")
+    return trace(transform, example, axes, ("picture", "latents"), "analysis")
 
 
 def export_synthesis(transform: nn.Module) -> onnx.ModelProto:
@@ -183,36 +182,4 @@ def export_synthesis(transform: nn.Module) -> onnx.ModelProto:
         for axis, name in enumerate(("latent_height", "latent_width"))
     }
     klt = next(module for name, module in transform.named_modules() if name.endswith("klt"))
-    return to_onnx(transform, torch.zeros(1, klt.in_channels, 8, 12), axes, ("latents", "picture"), "synthesis")
-
-
-def to_onnx(
-    transform: nn.Module, example: torch.Tensor, axes: Mapping[int, Any], names: tuple[str, str], role: str
-) -> onnx.ModelProto:
-    """Export one transform with dynamic ``axes``.
-
-    Raises:
-        ExportError: torch cannot export the module; the message names it.
-    """
-    with quiet():
-        try:
-            program = torch.onnx.export(
-                transform,
-                (example,),
-                input_names=[names[0]],
-                output_names=[names[1]],
-                dynamic_shapes=(dict(axes),),
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        except Exception as error:  # torch raises a different class at each of its stages
-            raise ExportError(explain_failure(transform, role, error)) from error
-    if program is None:
-        raise ExportError(f"torch.onnx.export returned nothing for the {role} transform")
-    model = program.model_proto
-    model.ir_version = IR_VERSION
-    clean(model)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return trace(transform, torch.zeros(1, klt.in_channels, 8, 12), axes, ("latents", "picture"), "synthesis")

@@ -29,7 +29,6 @@ from latentwire.train.image.transforms import zeroed
 ROWS = 64
 FINEST = 0.06  # logistic scale of row 0, in quantization steps
 ROWS_PER_NAT = 8
-DOWNSCALE = 4  # latent positions per hyper-latent position, each way
 
 
 def code_length(value: Tensor, scale: Tensor) -> Tensor:
