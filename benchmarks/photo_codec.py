@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 from rate_distortion import Codec, Picture, Plot, Point, curve, difference, pillow
 
-from latentwire.export.image.pack import COST
-from latentwire.export.image.verify import pieces_of, tapped_pack
+from latentwire.export.image.tap import Tap
+from latentwire.export.image.verify import pieces_of, symbols_lost
 from latentwire.export.verify import LEVELS, Subject
 from latentwire.runtime.bundle import open_bundle
 
@@ -124,15 +124,13 @@ def differences(curves: dict[str, list[Point]], ours: str) -> dict[str, dict[str
 def estimate(subject: Subject, pictures: Sequence[Picture]) -> list[dict[str, float]]:
     """Ideal code length of all coded symbols (from the encoder's own tables) against packet bytes."""
     pieces = pieces_of(subject, "fp32", threads=2)
-    tapped, _ = tapped_pack(subject.bundle.read_model("pack", "exact"))
+    tap = Tap(subject.bundle.read_model("pack", "exact"))
     rows = []
     for quality in QUALITIES:
-        ideal = real = pixels = 0
+        ideal = real = pixels = 0.0
         for picture in pictures:
-            latents = pieces.latents(picture)
-            feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": np.asarray(picture.shape)}
-            packet, cost = tapped.run(["packet", COST], feed)
-            ideal, real = ideal + int(cost) / 256, real + 8 * packet.size
+            sent = tap.send(pieces.latents(picture), picture.shape, quality)
+            ideal, real = ideal + sent.ideal_bits, real + 8 * sent.packet.size
             pixels += picture.shape[0] * picture.shape[1]
         rows.append(
             {"quality": quality, "bpp": round(real / pixels, 4), "excess_percent": round(100 * (real / ideal - 1), 2)}
@@ -233,22 +231,17 @@ def memory(bundle: str) -> float:
 
 
 def mismatches(subject: Subject, pictures: Sequence[Picture]) -> int:
-    """Symbols that differ after decoding: every encoder variant, one and two threads, every optimisation level."""
-    tapped, names = tapped_pack(subject.bundle.read_model("pack", "exact"))
-    wrong = 0
+    """Symbols that differ after decoding, over encoder variants, one and two threads, and optimisation levels."""
+    tap, wrong = Tap(subject.bundle.read_model("pack", "exact")), 0
     for variant in subject.variants("analysis"):
         readers = [
             pieces_of(subject, variant, threads=threads, level=level) for level in LEVELS.values() for threads in (1, 2)
         ]
-        for at, picture in enumerate(pictures):
+        for picture in pictures:
             latents = readers[-1].latents(picture)
-            for step, quality in enumerate(EXACT):
-                feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": np.asarray(picture.shape)}
-                packet, *sent = tapped.run(["packet", *names], feed)
-                # Each packet is read by one of the readers in turn: all of them read packets of every quality.
-                found = readers[(at * len(EXACT) + step) % len(readers)].unpacked(packet)
-                wrong += int((found["hyper_symbols"] != sent[0]).sum())
-                wrong += int((found["symbols"] != np.concatenate(sent[1:], 1)).sum()) + int(found["status"] != 0)
+            for quality in EXACT:
+                sent = tap.send(latents, picture.shape, quality)
+                wrong += sum(symbols_lost(sent, reader.unpacked(sent.packet)) for reader in readers)
     return wrong
 
 

@@ -94,21 +94,27 @@ def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str)
     source, result = ("input", "latents") if role == "analysis" else ("latents", "output")
     declared = family.contract.shape if role == "analysis" else family.latent_shape
     axes = {i: torch.export.Dim(str(name), min=1) for i, name in enumerate(declared) if isinstance(name, str)}
-    model = trace(module, example, axes, (source, result), role)
+    model = trace(module, [example], axes, [source], result, role)
     name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
     return model
 
 
 def trace(
-    module: nn.Module, example: torch.Tensor, axes: Mapping[int, Any], names: tuple[str, str], role: str
+    module: nn.Module,
+    examples: Sequence[torch.Tensor],
+    axes: Mapping[int, Any],
+    inputs: Sequence[str],
+    output: str,
+    role: str,
 ) -> onnx.ModelProto:
     """Export one transform, checked and without the exporter's notes.
 
     Args:
         module: the transform.
-        example: its input.
-        axes: what torch.export is told of the input's dynamic axes.
-        names: of the graph's input and output.
+        examples: its inputs.
+        axes: what torch.export is told of the first input's dynamic axes; the others have none.
+        inputs: names of the graph's inputs.
+        output: name of its output.
         role: named in errors.
 
     Raises:
@@ -118,10 +124,10 @@ def trace(
         try:
             program = torch.onnx.export(
                 module,
-                (example,),
-                input_names=[names[0]],
-                output_names=[names[1]],
-                dynamic_shapes=(dict(axes),),
+                tuple(examples),
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=(dict(axes), *({} for _ in examples[1:])),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,

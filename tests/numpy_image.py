@@ -2,7 +2,8 @@
 
 Slow and clear, like `numpy_codec`, whose parts it uses. A stage is (symbols, rows), flat, elements that are not coded
 left out. Each stage starts with a whole step of all lanes; what is missing at its end is filled with symbols of
-probability one, which leave a lane's state alone.
+probability one, which leave a lane's state alone. The last stage codes magnitudes; its signs are the lanes' first
+states and, where those do not suffice, words after all others.
 """
 
 from __future__ import annotations
@@ -14,22 +15,52 @@ Stage = tuple[np.ndarray, np.ndarray]
 FILLER = (numpy_codec.TOTAL, 0)
 
 
-def encode_stages(stages: list[Stage], frequency: np.ndarray, lanes: int) -> bytes:
-    """Lane states, the number of escape bytes, the escapes, the words."""
-    columns = frequency.shape[1]
+def magnitude_table(frequency: np.ndarray) -> np.ndarray:
+    """Frequencies of 0, 1, ..., the largest magnitude whose signs both have a column, and the escape."""
+    zero = (frequency.shape[1] - 1) // 2
+    pairs = [frequency[:, zero + k] + frequency[:, zero - k] for k in range(1, zero)]
+    return np.stack([frequency[:, zero], *pairs, frequency[:, 0] + frequency[:, -1]], axis=1)
+
+
+def stage_elements(
+    values: np.ndarray, columns: np.ndarray, rows: np.ndarray, frequency: np.ndarray
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """(Frequency and start of each element, values that escaped)."""
     start = np.cumsum(frequency, axis=1) - frequency
     elements, escapes = [], []
-    for symbols, rows in stages:
-        stage = []
-        for symbol, row in zip(symbols.tolist(), rows.tolist(), strict=True):
-            column = symbol + (columns - 1) // 2
-            if not 0 <= column < columns - 1 or frequency[row, column] == 0:
-                column = columns - 1
-                escapes.append(symbol)
-            stage.append((int(frequency[row, column]), int(start[row, column])))
-        missing = -len(stage) % lanes if stage else lanes
-        elements += stage + [FILLER] * missing
-    states, backwards = [numpy_codec.LOW] * lanes, []
+    for value, column, row in zip(values.tolist(), columns.tolist(), rows.tolist(), strict=True):
+        known = 0 <= column < frequency.shape[1] - 1 and frequency[row, column] > 0
+        place = column if known else frequency.shape[1] - 1
+        elements.append((int(frequency[row, place]), int(start[row, place])))
+        if not known:
+            escapes.append(value)
+    return elements, escapes
+
+
+def sign_words(values: np.ndarray, rows: np.ndarray, frequency: np.ndarray) -> list[int]:
+    """16 signs a word, the first one lowest, 1 for negative; zeros and escapes have none."""
+    bits = [
+        int(value < 0)
+        for value, row in zip(values.tolist(), rows.tolist(), strict=True)
+        if value and abs(value) < frequency.shape[1] - 1 and frequency[row, abs(value)] > 0
+    ]
+    return [sum(bit << k for k, bit in enumerate(bits[at : at + 16])) for at in range(0, len(bits), 16)]
+
+
+def encode_stages(stages: list[Stage], frequency: np.ndarray, lanes: int) -> bytes:
+    """Lane states, the number of escape bytes, the escapes, the words."""
+    zero, magnitudes = (frequency.shape[1] - 1) // 2, magnitude_table(frequency)
+    elements, escapes = [], []
+    for at, (symbols, rows) in enumerate(stages):
+        last = at == len(stages) - 1
+        columns = np.abs(symbols) if last else symbols + zero
+        stage, escaped = stage_elements(symbols, columns, rows, magnitudes if last else frequency)
+        elements += stage + [FILLER] * (-len(stage) % lanes if stage else lanes)
+        escapes += escaped
+    signs = sign_words(*stages[-1], magnitudes)
+    states = [numpy_codec.LOW + word for word in signs[:lanes]]
+    states += [numpy_codec.LOW] * (lanes - len(states))
+    backwards: list[int] = []
     for place in reversed(range(len(elements))):
         f, s = elements[place]
         x = states[place % lanes]
@@ -40,4 +71,4 @@ def encode_stages(stages: list[Stage], frequency: np.ndarray, lanes: int) -> byt
     listed = b"".join(numpy_codec.leb128(numpy_codec.zigzag(value)) for value in escapes)
     body = b"".join(state.to_bytes(4, "little") for state in states)
     body += numpy_codec.leb128(numpy_codec.zigzag(len(listed))) + listed
-    return body + b"".join(word.to_bytes(2, "little") for word in reversed(backwards))
+    return body + b"".join(word.to_bytes(2, "little") for word in [*reversed(backwards), *signs[lanes:]])

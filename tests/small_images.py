@@ -30,8 +30,8 @@ def small_network(seed: int = 0) -> ImageNetwork:
     pictures = np.stack([picture(128, 128, seed=k) for k in range(12)])
     network.warm_start(torch.tensor(pictures).permute(0, 3, 1, 2).float() / 255 - 0.5)
     with torch.no_grad():
-        network.hyper_analysis.net[-1].weight *= 8
+        network.hyper_analysis.net[-1].weight.normal_(0, 0.2)
         for name, parameter in network.named_parameters():
-            if "head" in name or "net.5" in name:
+            if "head" in name or name.startswith(("analysis.net.4", "synthesis.net.6")) or "level_bias" in name:
                 parameter.copy_(torch.randn_like(parameter) * (0.05 if "head" in name else 0.01))
     return network.eval().requires_grad_(False)

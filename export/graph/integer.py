@@ -1,13 +1,17 @@
-"""Layers of the image family's probability model in integer operators, rows of bytes in, rows of bytes or int32 out.
+"""Layers of the image family's probability model: pictures of bytes in, pictures of bytes or of whole numbers out.
 
-A picture is [h, w, C] or, as rows, [h * w, C]. Every layer is one ``MatMulInteger`` (uint8 times int8 into int32), to
-which a kernel wider than 1x1 comes as shifted copies side by side: ``ConvInteger`` computes the same 20 times slower on
-ONNX Runtime's CPU provider. Division truncates towards zero, so dividends are kept from going below zero.
+A picture is [1, h, w, C]. A layer adds products of bytes and small integers, adds a bias, divides by a power of two,
+rounds and clips. ``QLinearConv`` does all of that in one operator, so that no sum ever lies in memory. Its sums are
+int32; it scales them as float32, which is exact here: they are whole numbers below 2^24 and the scale is a power of two
+(IEEE 754 leaves no choice), and it rounds halves to even on every machine. ``ConvInteger`` would leave the rest to four
+more operators and computes 20 times slower on ONNX Runtime's CPU provider.
+
+ONNX convolutions want channels first. The transpositions around them are for the format's sake: ONNX Runtime's own
+convolution has channels last, and its optimizer removes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from latentwire.export.graph.builder import INT32, UINT8, Op, Value, table, vector
+from latentwire.export.graph.builder import FLOAT, UINT8, Op, Value, table
 
 WEIGHT_LIMIT = 63
 """Bytes times weights of more than 6 bits saturate in pairs on x86 without VNNI."""
 BYTE = 255
-END = 1 << 31
-"""As the end of a slice: everything."""
+EXACT = 1 << 24
+"""Whole numbers up to it are float32 numbers."""
+CHANNELS_FIRST = [0, 3, 1, 2]
+CHANNELS_LAST = [0, 2, 3, 1]
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,10 @@ class Layer:
 
     Attributes:
         name: prefix of its tables.
-        weight: int8 [k * k * in, out] within +-63; rows ordered by kernel row, kernel column, channel.
+        weight: int8 [out, in, k, k] within +-63.
         bias: int32 [out].
         divisor: int32 [out], powers of two.
-        size: k.
-        stride: 1 or 2.
+        stride: 1 or 2; sizes are divided by it.
         zero: byte that stands for 0 in the input.
     """
 
@@ -42,104 +47,97 @@ class Layer:
     weight: npt.NDArray[np.int8]
     bias: npt.NDArray[np.int32]
     divisor: npt.NDArray[np.int32]
-    size: int = 1
     stride: int = 1
     zero: int = 0
 
     def __post_init__(self) -> None:
         if np.abs(self.weight.astype(np.int32)).max(initial=0) > WEIGHT_LIMIT:
             raise ValueError(f"{self.name}: weights must lie within +-{WEIGHT_LIMIT}, or they saturate without VNNI")
-        if np.abs(self.bias.astype(np.int64)).max(initial=0) + self.reach >= 1 << 30:
-            raise ValueError(f"{self.name}: accumulators may not reach 2^30")
+
+    @property
+    def size(self) -> int:
+        """The kernel's side, k."""
+        return int(self.weight.shape[-1])
 
     @property
     def reach(self) -> int:
-        """The largest magnitude of a sum of products."""
-        return int(BYTE * np.abs(self.weight.astype(np.int64)).sum(0).max(initial=0))
+        """The largest magnitude of a sum of products and bias."""
+        products = BYTE * np.abs(self.weight.astype(np.int64)).sum((1, 2, 3))
+        return int((products + np.abs(self.bias.astype(np.int64))).max(initial=0))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What is part of the codec id, if the layer is."""
         return {f"{self.name}.{key}": getattr(self, key) for key in ("weight", "bias", "divisor")}
 
 
-def products(op: Op, layer: Layer, picture: Value) -> Value:
-    """Sums of products int32 [h' * w', out] of bytes [h, w, in]; for 1x1 layers [P, in] will do."""
-    rows = picture if layer.size == 1 else neighbourhoods(op, picture, layer)
-    weight = table(op, layer.weight, f"{layer.name}.weight")
-    if layer.zero:
-        return op.MatMulInteger(rows, weight, byte(op, layer.zero))  # type: ignore[no-any-return]
-    return op.MatMulInteger(rows, weight)  # type: ignore[no-any-return]
+def constant(op: Op, number: float, dtype: type[np.generic]) -> Value:
+    """A constant scalar."""
+    return op.Constant(value=ir.tensor(np.asarray(number, dtype)))  # type: ignore[no-any-return]
 
 
-def byte(op: Op, number: int) -> Value:
-    """A uint8 constant scalar."""
-    return op.Constant(value=ir.tensor(np.asarray(number, np.uint8)))  # type: ignore[no-any-return]
+def convolution(op: Op, layer: Layer, picture: Value, bias: Value, divisor: npt.NDArray[Any], zero: int = 0) -> Value:
+    """Bytes [1, h', w', out]: sums and ``bias`` int32 [out] over ``divisor``, rounded, plus ``zero``, clipped."""
+    unit = constant(op, 1, np.float32)
+    before = (layer.size - layer.stride + 1) // 2
+    after = layer.size - layer.stride - before
+    convolved = op.QLinearConv(
+        op.Transpose(picture, perm=CHANNELS_FIRST),
+        unit,
+        constant(op, layer.zero, np.uint8),
+        table(op, layer.weight, f"{layer.name}.weight"),
+        table(op, (1 / divisor).astype(np.float32), f"{layer.name}.scale"),
+        constant(op, 0, np.int8),
+        unit,
+        constant(op, zero, np.uint8),
+        bias,
+        kernel_shape=[layer.size] * 2,
+        strides=[layer.stride] * 2,
+        pads=[before, before, after, after],
+    )
+    return op.Transpose(convolved, perm=CHANNELS_LAST)  # type: ignore[no-any-return]
 
 
-def neighbourhoods(op: Op, picture: Value, layer: Layer) -> Value:
-    """Each output position's k x k inputs as a row: [h, w, C] to [h / stride * w / stride, k * k * C]."""
-    size, stride = layer.size, layer.stride
-    before = (size - stride + 1) // 2
-    after = size - stride - before
-    padding = vector(op, [before, before, 0, after, after, 0])
-    padded = op.Pad(picture, padding, byte(op, layer.zero))
-    taps = [tap(op, padded, i, j, size, stride) for i in range(size) for j in range(size)]
-    return op.Reshape(op.Concat(*taps, axis=2), [-1, layer.weight.shape[0]])  # type: ignore[no-any-return]
+def activation(op: Op, layer: Layer, picture: Value, zero: int = 0) -> Value:
+    """Bytes [1, h / stride, w / stride, out]: the output plus ``zero``, clipped to 0..255, which is this family's ReLU."""
+    bias = table(op, layer.bias, f"{layer.name}.bias")
+    return convolution(op, layer, picture, bias, layer.divisor, zero)
 
 
-def tap(op: Op, padded: Value, row: int, column: int, size: int, stride: int) -> Value:
-    """The inputs that lie under one element of the kernel."""
-    ends = [END if at == size - 1 else at - size + 1 for at in (row, column)]
-    return op.Slice(padded, [row, column], ends, [0, 1], [stride, stride])  # type: ignore[no-any-return]
+def shifted(op: Op, layer: Layer, picture: Value, addend: Value, steps: int) -> Value:
+    """Bytes [1, h, w, out]: the layer's output plus ``addend`` int32 [out], over ``steps`` (a power of two)."""
+    divisor = table(op, layer.divisor, f"{layer.name}.divisor")
+    bias = op.Add(op.Mul(addend, divisor), table(op, layer.bias, f"{layer.name}.bias"))
+    return convolution(op, layer, picture, bias, layer.divisor * steps)
 
 
-def activation(op: Op, layer: Layer, picture: Value) -> Value:
-    """Bytes [P, out]: the layer's output clipped to 0..255, which is its ReLU."""
-    sums = op.Add(products(op, layer, picture), table(op, rounded_bias(layer), f"{layer.name}.offset"))
-    steps = op.Div(sums, table(op, layer.divisor, f"{layer.name}.divisor"))
-    return op.Cast(op.Clip(steps, 0, BYTE), to=UINT8)  # type: ignore[no-any-return]
+def whole_numbers(op: Op, layer: Layer, picture: Value) -> Value:
+    """The output of a 1x1 layer [1, h, w, out], floor((sum + bias) / divisor + 1/2): whole numbers in float32."""
+    products = op.MatMulInteger(picture, table(op, layer.weight[:, :, 0, 0].T.copy(), f"{layer.name}.weight"))
+    scale = table(op, (1 / layer.divisor).astype(np.float32), f"{layer.name}.scale")
+    offset = table(op, (layer.bias / layer.divisor + 0.5).astype(np.float32), f"{layer.name}.offset")
+    return op.Floor(op.Add(op.Mul(op.Cast(products, to=FLOAT), scale), offset))  # type: ignore[no-any-return]
 
 
-def rounded_bias(layer: Layer) -> npt.NDArray[np.int32]:
-    """Bias with half a divisor: division then rounds half up."""
-    return layer.bias + layer.divisor // 2
-
-
-def signed(op: Op, layer: Layer, sums: Value) -> Value:
-    """Output int32 [P, out] of sums without bias, floor((sum + bias + divisor / 2) / divisor)."""
-    lift = lift_of(layer)
-    offset = table(op, rounded_bias(layer) + lift * layer.divisor, f"{layer.name}.offset")
-    steps = op.Div(op.Add(sums, offset), table(op, layer.divisor, f"{layer.name}.divisor"))
-    return op.Sub(steps, table(op, lift, f"{layer.name}.lift"))  # type: ignore[no-any-return]
-
-
-def lift_of(layer: Layer) -> npt.NDArray[np.int32]:
-    """How much to add to a quotient [out] so that no dividend is negative."""
-    lowest = layer.reach + np.abs(layer.bias.astype(np.int64))
-    return (lowest // layer.divisor + 1).astype(np.int32)
-
-
-def reshaped(op: Op, rows: Value, shape: Sequence[Value | int], channels: int) -> Value:
-    """Rows [h * w, C] as [h, w, C]; ``shape`` holds h and w, int64 [1] each."""
-    return op.Reshape(rows, op.Concat(*shape, vector(op, [channels]), axis=0))  # type: ignore[no-any-return]
-
-
-def pixel_shuffle(op: Op, rows: Value, height: Value, width: Value, channels: int) -> Value:
-    """Rows [h * w, 4 C], ordered by row, column, channel within each position, to a picture [2 h, 2 w, C]."""
-    blocks = op.Reshape(rows, op.Concat(height, width, vector(op, [2, 2, channels]), axis=0))
+def pixel_shuffle(op: Op, picture: Value, height: Value, width: Value, channels: int) -> Value:
+    """[1, h, w, 4 C], ordered by row, column, channel within each position, to [1, 2 h, 2 w, C]."""
+    one, two = op.Constant(value_ints=[1]), op.Constant(value_ints=[2])
+    deep = op.Constant(value_ints=[channels])
+    blocks = op.Reshape(picture, op.Concat(height, width, two, two, deep, axis=0))
     spread = op.Transpose(blocks, perm=[0, 2, 1, 3, 4])
-    shape = op.Concat(op.Mul(height, 2), op.Mul(width, 2), vector(op, [channels]), axis=0)
+    shape = op.Concat(one, op.Mul(height, 2), op.Mul(width, 2), deep, axis=0)
     return op.Reshape(spread, shape)  # type: ignore[no-any-return]
 
 
 def squash(op: Op, magnitude: Value) -> Value:
-    """min(m, 64) + min(m, 2048) / 16 of int32 magnitudes in sixteenths of a step: a logarithm's shape in 0..192."""
-    fine, coarse = op.Min(magnitude, 64), op.Div(op.Min(magnitude, 2048), 16)
-    return op.Add(fine, coarse)  # type: ignore[no-any-return]
+    """Bytes of float32 magnitudes in sixteenths of a step: floor(min(m, 64) + min(m, 2048) / 16), 0..192.
+
+    The shape of a logarithm from two minima.
+    """
+    coarse = op.Clip(magnitude, constant(op, 0, np.float32), constant(op, 2048, np.float32))
+    fine = op.Clip(coarse, constant(op, 0, np.float32), constant(op, 64, np.float32))
+    return op.Cast(op.Add(fine, op.Mul(coarse, 1 / 16)), to=UINT8)  # type: ignore[no-any-return]
 
 
 def squashed_parts(op: Op, values: Value) -> tuple[Value, Value]:
-    """Bytes of the squashed magnitude and of the squashed positive part of int32 values in sixteenths of a step."""
-    size = squash(op, op.Abs(values))
-    positive = op.Mul(size, op.Cast(op.Greater(values, 0), to=INT32))
-    return op.Cast(size, to=UINT8), op.Cast(positive, to=UINT8)
+    """Bytes of the squashed magnitude and of the squashed positive part of float32 values in sixteenths of a step."""
+    return squash(op, op.Abs(values)), squash(op, op.Relu(values))

@@ -21,9 +21,13 @@ from latentwire.export.graph.builder import (
     little_endian,
     table,
     value,
+    vector,
 )
 from latentwire.export.tables import TOTAL, CodecTables
 from latentwire.runtime.packet import MAX_LANES_LOG2, Status
+
+BYTES_PER_LANE = 400
+"""What each lane but the first must have to code: the lanes' overhead stays within 4 bytes + 1 %, on average 0.75 %."""
 
 
 def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
@@ -43,7 +47,8 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         entries = flat(op, table(op, latents.encoder_entries(tables.frequency), "entries"))
         packed = op.Gather(entries, op.Add(op.Mul(elements.rows, columns + 1), place))
         cost = op.ReduceSum(op.BitwiseAnd(op.Div(packed, 1 << 32), 0xFFFF), keepdims=0)
-        lanes_log2 = rans.lanes_log2(op, cost, elements.number)
+        worthwhile = vector(op, [BYTES_PER_LANE * (lanes - 1) for lanes in rans.DOUBLINGS])
+        lanes_log2 = rans.lanes_log2(op, cost, elements.number, worthwhile)
         lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
         gridded = rans.grid(op, packed, elements.number, lanes, filler=TOTAL)
         frequency = op.BitwiseAnd(gridded, 0xFFFF)

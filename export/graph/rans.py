@@ -19,30 +19,32 @@ from latentwire.runtime.packet import MAX_LANES_LOG2
 WORD = 1 << 16
 START = WORD
 """State of every lane before the first symbol is encoded and after the last one is decoded."""
-BYTES_PER_LANE = 400
 MAX_STEPS = 1 << 15
 """A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
 
 
-def lanes_log2(op: Op, cost: Value, coded: Value, bytes_per_lane: int = BYTES_PER_LANE) -> Value:
+DOUBLINGS = [1 << k for k in range(1, MAX_LANES_LOG2 + 1)]
+"""The numbers of lanes above one that there can be."""
+
+
+def lanes_log2(op: Op, cost: Value, coded: Value, worthwhile: Value) -> Value:
     """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
 
-    A lane costs 3 bytes on average and 4 at most (32 bits of state that carry 0 to 16 bits of symbols). The first is
-    needed, each further one must have 400 ideal bytes: the overhead stays within 4 bytes + 1 %, on average 0.75 %. Long
-    runs of nearly free symbols get lanes by count, to keep T below MAX_STEPS.
+    A lane costs 3 bytes on average and 4 at most (32 bits of state that carry 0 to 16 bits of symbols). Long runs of
+    nearly free symbols get lanes by count, to keep T below MAX_STEPS.
 
     Args:
         op: op builder.
         cost: ideal code length of all elements in 1/256 bit, int64 scalar.
         coded: number of coded elements, int64 scalar.
-        bytes_per_lane: ideal bytes that each further lane must have: fewer make fewer steps and longer packets.
+        worthwhile: how many ideal bytes there must be for each of `DOUBLINGS`, rising, int64 [12].
 
     Returns:
         int64 scalar in 0..12.
     """
-    by_bytes = vector(op, [bytes_per_lane * 8 * COST_UNITS * ((1 << k) - 1) for k in range(1, MAX_LANES_LOG2 + 1)])
-    by_count = vector(op, [(MAX_STEPS // 2) << k for k in range(MAX_LANES_LOG2)])
-    wanted = op.Or(op.GreaterOrEqual(cost, by_bytes), op.Greater(coded, by_count))
+    by_bytes = op.GreaterOrEqual(cost, op.Mul(worthwhile, 8 * COST_UNITS))
+    by_count = vector(op, [(MAX_STEPS // 2) * lanes // 2 for lanes in DOUBLINGS])
+    wanted = op.Or(by_bytes, op.Greater(coded, by_count))
     return op.ReduceSum(op.Cast(wanted, to=INT64), keepdims=0)  # type: ignore[no-any-return]
 
 
@@ -59,29 +61,31 @@ def grid(op: Op, elements: Value, coded: Value, lanes: Value, filler: int) -> Va
     return op.Reshape(padded, op.Concat(op.Unsqueeze(steps, [0]), op.Unsqueeze(lanes, [0]), axis=0))  # type: ignore[no-any-return]
 
 
-def encode(op: Op, frequency: Value, start: Value) -> tuple[Value, Value]:
+def encode(op: Op, frequency: Value, start: Value, initial: Value | None = None) -> tuple[Value, Value]:
     """Encode [T, L] elements, given as their frequency (1..4096) and start of their interval.
 
     Args:
         op: op builder.
         frequency: int64 [T, L]; 4096 with start 0 leaves the state alone (padding).
         start: int64 [T, L].
+        initial: states int64 [L] in [2^16, 2^32) to start from, which come out again when all is decoded; 2^16 if None.
 
     Returns:
         (states int64 [L], words int64 [n] in the order in which the decoder reads them).
     """
     limit = op.Mul(frequency, (WORD // TOTAL) * WORD)
     complement = op.Sub(TOTAL, frequency)
-    initial = op.Expand(vector(op, [START]), op.Shape(frequency, start=1, end=2))
+    if initial is None:
+        initial = op.Expand(vector(op, [START]), op.Shape(frequency, start=1, end=2))
     names = ("state", "limit", "frequency", "complement", "start")
     body = loop_body(
         op,
         "encode_step",
         encode_step,
         [value(n, INT64, ["L"]) for n in names],
-        [value(n, INT64, ["L"]) for n in ("next", "before")],
+        [value(n, INT64, ["L"]) for n in ("next", "unmoved")],
     )
-    states, before = op.Scan(
+    states, unmoved = op.Scan(
         initial,
         limit,
         frequency,
@@ -93,6 +97,8 @@ def encode(op: Op, frequency: Value, start: Value) -> tuple[Value, Value]:
         scan_output_directions=[1],
         _outputs=2,
     )
+    after = op.Add(unmoved, start)
+    before = op.Concat(op.Slice(after, [1], [1 << 31]), op.Unsqueeze(initial, [0]), axis=0)
     emitted = flat(op, op.GreaterOrEqual(before, limit))
     return states, op.Compress(flat(op, op.BitwiseAnd(before, WORD - 1)), emitted)
 
@@ -100,10 +106,13 @@ def encode(op: Op, frequency: Value, start: Value) -> tuple[Value, Value]:
 def encode_step(
     op: Op, state: Value, limit: Value, frequency: Value, complement: Value, start: Value
 ) -> Sequence[Value]:
-    """One step of every lane: x // f * 4096 + x % f + s, written as x + x // f * (4096 - f) + s."""
+    """One step of every lane: x // f * 4096 + x % f + s, written as x + x // f * (4096 - f) + s; and without s.
+
+    The second saves the loop a copy of the state for those who want to see it.
+    """
     kept = op.Where(op.GreaterOrEqual(state, limit), op.Div(state, WORD), state)
-    jump = op.Mul(op.Div(kept, frequency), complement)
-    return op.Add(op.Add(kept, start), jump), op.Identity(state)
+    unmoved = op.Add(kept, op.Mul(op.Div(kept, frequency), complement))
+    return op.Add(unmoved, start), unmoved
 
 
 def slot_table(op: Op, frequencies: Value, rows: int, columns: int) -> Value:

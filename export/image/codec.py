@@ -113,7 +113,6 @@ def facts(
         "pictures": len(chosen),
         "held_out_pictures": len(held),
         "table_rows": int(tables.frequency.shape[0]),
-        "first_coded_row": tables.first_row,
     }
 
 
@@ -143,10 +142,10 @@ def make_transforms(
     prepare, finish = build_prepare(), build_finish()
 
     def analysis_piece(model: onnx.ModelProto) -> onnx.ModelProto:
-        return join(prepare, model, ["input"], ["latents"])
+        return join(prepare, model, ["input", "quality"], ["latents"])
 
     def synthesis_piece(model: onnx.ModelProto) -> onnx.ModelProto:
-        return join(model, finish, ["latents", "size"], ["output"])
+        return join(model, finish, ["latents", "quality", "size"], ["output"])
 
     plain = export_analysis(AnalysisTransform(network))
     analysis = {"fp32": analysis_piece(plain)}
@@ -167,19 +166,20 @@ def in_half(transform: nn.Module, part: str) -> nn.Module:
 
 
 def export_analysis(transform: nn.Module) -> onnx.ModelProto:
-    """Picture uint8 [H, W, 3], sides multiples of 64 -> latents."""
+    """Picture uint8 [H, W, 3], sides multiples of 64, quality uint8 [] -> latents."""
     axes = {
         axis: 64 * torch.export.Dim(name, min=1, max=LARGEST_EXPORT) for axis, name in enumerate(("rows", "columns"))
     }
-    example = torch.zeros(128, 192, 3, dtype=torch.uint8)
-    return trace(transform, example, axes, ("picture", "latents"), "analysis")
+    examples = [torch.zeros(128, 192, 3, dtype=torch.uint8), torch.tensor(DEFAULT_QUALITY, dtype=torch.uint8)]
+    return trace(transform, examples, axes, ["picture", "quality"], "latents", "analysis")
 
 
 def export_synthesis(transform: nn.Module) -> onnx.ModelProto:
-    """Latents -> picture float32 [16 h, 16 w, 3]."""
+    """Latents, quality uint8 [1] -> picture float32 [16 h, 16 w, 3]."""
     axes = {
         axis + 2: torch.export.Dim(name, min=1, max=4 * LARGEST_EXPORT)
         for axis, name in enumerate(("latent_height", "latent_width"))
     }
     klt = next(module for name, module in transform.named_modules() if name.endswith("klt"))
-    return trace(transform, torch.zeros(1, klt.in_channels, 8, 12), axes, ("latents", "picture"), "synthesis")
+    examples = [torch.zeros(1, klt.in_channels, 8, 12), torch.tensor([DEFAULT_QUALITY], dtype=torch.uint8)]
+    return trace(transform, examples, axes, ["latents", "quality"], "picture", "synthesis")

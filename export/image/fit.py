@@ -7,8 +7,8 @@ that), so a row's rounding offset is the one with the least distortion + LAMBDA 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ import torch
 
 from latentwire.export.fit import COLUMNS, LAMBDA, ZERO, cluster, count_symbols, entropy, to_frequencies
 from latentwire.export.image.integers import analysis_of, network_of
-from latentwire.export.image.reference import Image, Pass, Rounding, knobs_of, padded, run
-from latentwire.export.image.tables import ImageTables, Knobs
+from latentwire.export.image.reference import Image, Pass, Rounding, knobs_of, latents_of, run
+from latentwire.export.image.tables import SIXTEENTHS, ImageTables, Knobs
 from latentwire.export.tables import QUALITIES
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import ROWS, row_scale
@@ -50,39 +50,38 @@ def fit_tables(network: ImageNetwork, images: Sequence[Image], rounds: int = 2) 
     """
     knobs = Knobs(*knobs_of(network))
     rounding = Rounding(np.full(ROWS, 0.42, np.float32), 6)
-    with torch.no_grad():
-        latents = [network.analysis(padded(image)) for image in images]
+    latents = {quality: [latents_of(network, image, quality) for image in images] for quality in FIT_QUALITIES}
     for _ in range(rounds):
         measured = measure(network, knobs, latents, rounding)
         rounding = fit_rounding(measured.offsets)
     measured = measure(network, knobs, latents, rounding)
     hyper_frequency, hyper_index = hyper_tables(measured.hyper)
     rows = np.stack([row_histogram(measured.offsets[row], rounding.offsets[row], row) for row in range(ROWS)])
-    frequency = to_frequencies(rows)
-    frequency[: rounding.first_row] = hyper_frequency[0]
-    table = np.concatenate([frequency.astype(np.uint16), hyper_frequency[1:]])
+    shift = np.array([16 * mean_excess(measured.offsets[r], rounding.offsets[r]) for r in range(ROWS)], np.float32)
+    uncoded = rounding.first_row - 1  # the table needs one row for all that is not coded
+    latent_frequency = to_frequencies(rows)[rounding.first_row :].astype(np.uint16)
     return ImageTables(
         network=network_of(network.prior),
         analysis=analysis_of(network),
-        knobs=knobs,
-        first_row=rounding.first_row,
-        latent_rows=ROWS,
-        hyper_index=np.where(hyper_index > 0, hyper_index + (ROWS - 1), 0).astype(np.uint8),
-        frequency=table,
-        rounding=rounding.offsets,
-        shift=np.array([16 * mean_excess(measured.offsets[r], rounding.offsets[r]) for r in range(ROWS)], np.float32),
+        knobs=replace(knobs, base=knobs.base - SIXTEENTHS * np.int32(uncoded)),
+        hyper_index=np.where(hyper_index > 0, hyper_index + len(latent_frequency), 0).astype(np.uint8),
+        frequency=np.concatenate([hyper_frequency[:1], latent_frequency, hyper_frequency[1:]]),
+        rounding=rounding.offsets[uncoded:],
+        shift=shift[uncoded:],
     )
 
 
-def measure(network: ImageNetwork, knobs: Knobs, latents: Sequence[torch.Tensor], rounding: Rounding) -> Measured:
-    """Histograms over all latents at the fitted qualities."""
+def measure(
+    network: ImageNetwork, knobs: Knobs, latents: Mapping[int, Sequence[torch.Tensor]], rounding: Rounding
+) -> Measured:
+    """Histograms over all latents [1, L, h, w], by quality."""
     offsets = np.zeros((ROWS, REACH * BINS))
-    hyper = np.zeros((len(FIT_QUALITIES), network.prior.hyper, COLUMNS))
-    for at, quality in enumerate(FIT_QUALITIES):
-        for planes in latents:
+    hyper = np.zeros((len(latents), network.prior.hyper, COLUMNS))
+    for at, (quality, pictures) in enumerate(latents.items()):
+        for planes in pictures:
             found = run(network, knobs.gain_at(quality), knobs.base_at(quality), planes, rounding)
             offsets += offset_histogram(found)
-            hyper[at] += count_symbols(found.hyper)
+            hyper[at] += count_symbols(found.hyper.reshape(-1, found.hyper.shape[-1]))
     return Measured(offsets, hyper)
 
 

@@ -9,20 +9,17 @@ import torch
 from torch import nn
 
 from latentwire.export.graph.integer import Layer
-from latentwire.export.image.tables import Network, Stage
+from latentwire.export.image.tables import HYPER_ZERO, Network, Stage
 from latentwire.train.image.integer import IntegerConv
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import Prior
 from latentwire.train.image.prior import Stage as TorchStage
 
-SIGNED_ZERO = 128
-"""The byte that stands for hyper-latent 0."""
-
 
 def network_of(prior: Prior) -> Network:
     """Hyper-synthesis and stages."""
     expand = [
-        layer_of(layer, f"prior/expand.{i}", shuffled=True, zero=0 if i else SIGNED_ZERO)
+        layer_of(layer, f"prior/expand.{i}", shuffled=True, zero=0 if i else HYPER_ZERO)
         for i, layer in enumerate(convolutions(prior.expand))
     ]
     return Network(tuple(expand), tuple(stage_of(stage, f"prior/stage.{i}") for i, stage in enumerate(prior.stages)))
@@ -65,15 +62,13 @@ def layer_of(
         keep: which outputs.
     """
     found = layer.integers()
-    weight = found.weight.permute(2, 3, 1, 0).reshape(-1, found.weight.shape[0])
-    order = shuffle_order(weight.shape[1]) if shuffled else torch.arange(weight.shape[1])
-    order = order[keep]
+    outputs = len(found.weight)
+    order = (shuffle_order(outputs) if shuffled else torch.arange(outputs))[keep]
     return Layer(
         name,
-        np.ascontiguousarray(weight[:, order].numpy()),
+        found.weight[order].contiguous().numpy(),
         found.bias[order].numpy().astype(np.int32),
         found.shift[order].numpy().astype(np.int32),
-        size=int(layer.kernel_size[0]),
         stride=int(layer.stride[0]),
         zero=zero,
     )

@@ -27,9 +27,10 @@ class Pieces:
     unpack: ort.InferenceSession
     synthesis: ort.InferenceSession
 
-    def latents(self, picture: Image) -> Array:
+    def latents(self, picture: Image, quality: int) -> Array:
         """float32 [1, L, h, w]."""
-        return self.analysis.run(["latents"], {"input": picture})[0]  # type: ignore[no-any-return]
+        feed = {"input": picture, "quality": np.asarray(quality, np.uint8)}
+        return self.analysis.run(["latents"], feed)[0]  # type: ignore[no-any-return]
 
     def packet(self, latents: Array, shape: tuple[int, ...], quality: int) -> Array:
         """uint8 [n]."""
@@ -37,24 +38,23 @@ class Pieces:
         return self.pack.run(["packet"], feed)[0]  # type: ignore[no-any-return]
 
     def unpacked(self, packet: Array) -> dict[str, Array]:
-        """latents, size, symbols, hyper_symbols and status."""
+        """latents, quality, size, symbols, hyper_symbols and status."""
         names = [output.name for output in self.unpack.get_outputs()]
         return dict(zip(names, self.unpack.run(names, {"packet": packet}), strict=True))
 
     def output(self, unpacked: dict[str, Array]) -> Image:
         """uint8 [H, W, C]."""
-        feed = {"latents": unpacked["latents"], "size": unpacked["size"]}
+        feed = {name: unpacked[name] for name in ("latents", "quality", "size")}
         return self.synthesis.run(["output"], feed)[0]  # type: ignore[no-any-return]
 
 
 def rate_points(pieces: Pieces, pictures: Sequence[Image], qualities: Sequence[int]) -> list[RatePoint]:
     """One point a quality; bits are a picture's mean, its squared error has levels scaled to [0, 1]."""
-    latents = [pieces.latents(picture) for picture in pictures]
     points = []
     for quality in qualities:
         bits, error = 0, 0.0
-        for planes, picture in zip(latents, pictures, strict=True):
-            packet = pieces.packet(planes, picture.shape, quality)
+        for picture in pictures:
+            packet = pieces.packet(pieces.latents(picture, quality), picture.shape, quality)
             bits += 8 * packet.size
             restored = pieces.output(pieces.unpacked(packet))
             error += float(np.square((restored.astype(np.float64) - picture) / 255).mean())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
-from latentwire.export.graph import escapes, rans, wire
+from latentwire.export.graph import escapes, integer, rans, wire
 from latentwire.export.graph.builder import (
     FLOAT,
     INT32,
@@ -21,20 +22,23 @@ from latentwire.export.graph.builder import (
     number,
     table,
     value,
+    vector,
 )
-from latentwire.export.image import prior
-from latentwire.export.image.tables import SIXTEENTHS, ImageTables
+from latentwire.export.image import prior, signs
+from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
 from latentwire.export.tables import TOTAL, code_lengths
-from latentwire.runtime.packet import MAX_LANES_LOG2
 
 SYMBOL_LIMIT = (1 << 23) - 1
-"""Symbols are clipped to this magnitude, so that one and its table row share 32 bits."""
-ROW_WEIGHT = 1 << 24
+"""Symbols are clipped to this magnitude, up to which float32 is exact."""
 COST = "ideal_cost"
 SENT = "sent/"
-"""Prefix of the names of the symbols of each stage, hyper-latents first."""
-BYTES_PER_LANE = 200
-"""Half of the dense family's: pictures have many symbols, and half the steps are worth 0.75 % of the bytes."""
+CODED = "coded/"
+"""Prefixes of the names of the coded symbols of each stage, hyper-latents first, and of the mask of what is coded."""
+ESCAPED = 1 << 48
+"""Marks the entries of values that their table does not hold; see `latents.encoder_entries`."""
+HALF = SIXTEENTHS / 2
+OVERHEAD = 100
+"""Ideal bytes for each byte that a further lane costs: the lanes' overhead stays within 1 %."""
 
 
 def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
@@ -43,10 +47,9 @@ def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
     def trace(op: Op, latent: Value, quality: Value, size: Value) -> Sequence[Value]:
         level = op.Cast(quality, to=INT64)
         cells = prior.grid(op, size)
-        rows = op.Reshape(op.Transpose(latent, perm=[0, 2, 3, 1]), [-1, tables.latents])
-        scaled = op.Mul(rows, prior.gain_at(op, tables, level))
+        scaled = op.Mul(op.Transpose(latent, perm=integer.CHANNELS_LAST), prior.gain_at(op, tables, level))
         writer = Writer(op, tables)
-        hyper = writer.code_hyper(prior.hyper_analysis(op, tables, scaled, cells), level)
+        hyper = writer.code_hyper(prior.hyper_analysis(op, tables, scaled), prior.hyper_rows(op, tables, level, cells))
         prior.run_stages(op, tables, hyper, level, cells, lambda found: writer.code(found, scaled))
         body, lanes_log2 = writer.finish()
         return [wire.write_packet(op, codec_id, 3, level, size, lanes_log2, body)]
@@ -59,18 +62,22 @@ def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
     return build_model(trace, inputs, [value("packet", UINT8, ["packet_bytes"])], "pack")
 
 
-def entries(op: Op, tables: ImageTables) -> Value:
-    """`latents.encoder_entries`, flat, computed from the frequencies when the session is created: a smaller file."""
-    frequency = table(op, tables.frequency, "frequency")
-    wide = op.Cast(frequency, to=INT64)
-    start = op.CumSum(wide, number(op, 1), exclusive=1)
-    lengths = op.Cast(table(op, code_lengths(np.arange(TOTAL + 1)).astype(np.uint16), "code_lengths"), to=INT64)
-    packed = op.Add(op.Add(wide, op.Mul(start, 1 << 16)), op.Mul(op.Gather(lengths, wide), 1 << 32))
-    last = op.Slice(packed, [-1], [1 << 31], [1])
-    escape = op.Add(last, 1 << 48)
+def entries(op: Op, frequency: Value, lengths: Value) -> Value:
+    """`latents.encoder_entries` of frequencies int64 [D, S], flat, computed when the session is created."""
+    start = op.CumSum(frequency, number(op, 1), exclusive=1)
+    packed = op.Add(op.Add(frequency, op.Mul(start, 1 << 16)), op.Mul(op.Gather(lengths, frequency), 1 << 32))
+    escape = op.Add(op.Slice(packed, [-1], [1 << 31], [1]), ESCAPED)
     symbols = op.Slice(packed, [0], [-1], [1])
-    known = op.Where(op.Greater(op.Slice(wide, [0], [-1], [1]), 0), symbols, escape)
+    known = op.Where(op.Greater(op.Slice(frequency, [0], [-1], [1]), 0), symbols, escape)
     return flat(op, op.Concat(escape, known, escape, axis=1))
+
+
+@dataclass
+class Coded:
+    """What is coded of one stage, in order: values int32 [n], and their `entries`, int64 [n]."""
+
+    values: Value
+    packed: Value
 
 
 class Writer:
@@ -78,67 +85,126 @@ class Writer:
 
     def __init__(self, op: Op, tables: ImageTables) -> None:
         self.op, self.tables = op, tables
-        self.entries = entries(op, tables)
-        self.rounding = table(op, tables.rounding, "rounding")
-        self.values: list[Value] = []
-        self.packed: list[Value] = []
+        frequency = op.Cast(table(op, tables.frequency, "frequency"), to=INT64)
+        lengths = op.Cast(table(op, code_lengths(np.arange(TOTAL + 1)).astype(np.uint16), "code_lengths"), to=INT64)
+        self.entries = entries(op, frequency, lengths)
+        self.magnitude_entries = entries(op, signs.magnitude_frequencies(op, tables, frequency), lengths)
+        # For `steps`: times half a step in sixteenths it is the rounding offset in sixteenths.
+        self.lean = table(op, tables.rounding * (SIXTEENTHS / HALF), "rounding")
+        self.stages: list[Coded] = []
 
-    def code_hyper(self, hyper: Value, quality: Value) -> Value:
-        """Note the hyper-latents' symbols int32; returns them as the decoder will see them."""
+    def code_hyper(self, hyper: Value, rows: Value) -> Value:
+        """Note the hyper-latents' symbols, bytes around `HYPER_ZERO`; returns them as the decoder will see them."""
         op = self.op
-        rows = prior.index_rows(op, self.tables, quality, hyper)
-        coded = op.Greater(rows, 0)
-        bounded = op.Clip(op.Mul(hyper, op.Cast(coded, to=INT32)), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        self.note(bounded, rows, coded)
-        return bounded  # type: ignore[no-any-return]
+        coded = op.Greater(rows, integer.constant(op, 0, np.uint8))
+        symbols = op.Sub(op.Cast(hyper, to=INT32), HYPER_ZERO)
+        self.note_where(coded, symbols, rows)
+        return op.Where(coded, hyper, integer.constant(op, HYPER_ZERO, np.uint8))  # type: ignore[no-any-return]
 
-    def code(self, found: prior.Prediction, scaled: Value) -> tuple[Value, Value]:
-        """Quantize one group of latents float32 [P, L] in sixteenths of a step, and note its symbols."""
+    def code(self, found: prior.Prediction, scaled: Value) -> Value | None:
+        """Quantize one group of latents float32 [1, h, w, L] in sixteenths of a step, and note its symbols."""
         op = self.op
-        own = op.Slice(scaled, [found.start], [found.start + found.channels], [1])
-        offset = own if found.mean is None else op.Sub(own, op.Cast(found.mean, to=FLOAT))
-        rounding = op.Reshape(op.GatherElements(self.rounding, flat(op, found.rows)), op.Shape(offset))
-        magnitude = op.Floor(op.Add(op.Mul(op.Abs(offset), 1 / SIXTEENTHS), rounding))
-        signed = op.Mul(op.Clip(magnitude, 0.0, float(SYMBOL_LIMIT)), op.Sign(offset))
-        # The second clip catches what a cast makes of NaN, which differs between processors.
-        bounded = op.Clip(op.Cast(signed, to=INT32), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        coded = op.GreaterOrEqual(found.rows, self.tables.first_row)
-        symbols = op.Mul(bounded, op.Cast(coded, to=INT32))
-        self.note(symbols, found.rows, coded)
-        scaled_up = op.Mul(symbols, SIXTEENTHS)
-        return symbols, scaled_up if found.mean is None else op.Add(scaled_up, found.mean)
+        own = op.Slice(scaled, [found.start], [found.start + found.channels], [3])
+        offset = own if found.mean is None else op.Sub(own, found.mean)
+        if found.last:
+            self.code_last(found, offset)
+            return None
+        steps = self.steps(flat(op, offset), flat(op, op.Cast(found.rows, to=INT32)))
+        symbols = op.Mul(op.Reshape(whole(op, steps), op.Shape(offset)), op.Cast(found.coded, to=INT32))
+        self.note_where(found.coded, symbols, found.rows)
+        scaled_up = op.Mul(op.Cast(symbols, to=FLOAT), float(SIXTEENTHS))
+        return scaled_up if found.mean is None else op.Add(scaled_up, found.mean)  # type: ignore[no-any-return]
 
-    def note(self, symbols: Value, rows: Value, coded: Value) -> None:
-        """Keep the elements that are coded: values and table entries."""
-        symbols.name = f"{SENT}{len(self.values)}"  # verification reads it off
-        op, columns = self.op, self.tables.frequency.shape[1]
-        together = op.Add(op.Mul(rows, ROW_WEIGHT), op.Add(symbols, ROW_WEIGHT // 2))
-        kept = op.Compress(flat(op, together), flat(op, coded))
-        row = op.Div(kept, ROW_WEIGHT)
-        values = op.Sub(op.Sub(kept, op.Mul(row, ROW_WEIGHT)), ROW_WEIGHT // 2)
-        place = op.Clip(op.Add(values, self.tables.zero_column + 1), 0, columns)
-        self.values.append(values)
-        self.packed.append(op.GatherElements(self.entries, op.Add(op.Mul(row, columns + 1), place)))
+    def code_last(self, found: prior.Prediction, offset: Value) -> None:
+        """Quantize the last and largest group; nothing looks at it again, so only what is coded is worked on."""
+        op = self.op
+        offset, rows = self.pick(found.coded, offset, found.rows)
+        rows = op.Cast(rows, to=INT32)
+        self.note(whole(op, self.steps(offset, rows)), rows, magnitudes=True)
+
+    def steps(self, offset: Value, rows: Value) -> Value:
+        """Offsets from the mean [n] in sixteenths of a step, as steps, moved away from 0 by the rounding of their rows.
+
+        An offset below half a step is moved by less, which is as well: it is 0, whatever the rounding.
+        """
+        op = self.op
+        half = (integer.constant(op, sign * HALF, np.float32) for sign in (-1, 1))
+        moved = op.Add(offset, op.Mul(op.Clip(offset, *half), op.GatherElements(self.lean, rows)))
+        return op.Mul(moved, 1 / SIXTEENTHS)  # type: ignore[no-any-return]
+
+    def pick(self, coded: Value, *pictures: Value) -> list[Value]:
+        """What pictures of the stage that is noted next hold where ``coded`` bool, of the same shape, is set: [n] each.
+
+        One Compress for all of them: it visits every element, a look-up only those that are wanted.
+        """
+        op = self.op
+        coded.name = f"{CODED}{len(self.stages)}"
+        zero, one = integer.constant(op, 0, np.int32), integer.constant(op, 1, np.int32)
+        everywhere = op.Range(zero, op.Cast(op.Size(coded), to=INT32), one)
+        places = op.Compress(everywhere, flat(op, coded))
+        return [op.GatherElements(flat(op, picture), places) for picture in pictures]
+
+    def note_where(self, coded: Value, symbols: Value, rows: Value) -> None:
+        """Note those symbols int32 that are coded; ``rows`` are their bytes of table rows, of the same shape."""
+        symbols, rows = self.pick(coded, symbols, rows)
+        self.note(symbols, self.op.Cast(rows, to=INT32))
+
+    def note(self, values: Value, rows: Value, magnitudes: bool = False) -> None:
+        """Keep values int32 [n] of table rows int32 [n], or only their magnitudes, for the entropy coder."""
+        op, tables = self.op, self.tables
+        values.name = f"{SENT}{len(self.stages)}"
+        columns = signs.magnitude_columns(tables) if magnitudes else tables.frequency.shape[1]
+        column = op.Abs(values) if magnitudes else op.Add(values, tables.zero_column)
+        place = op.Add(op.Mul(rows, columns + 1), op.Clip(op.Add(column, 1), 0, columns))
+        entries = self.magnitude_entries if magnitudes else self.entries
+        self.stages.append(Coded(values, op.GatherElements(entries, place)))
 
     def finish(self) -> tuple[Value, Value]:
         """(Lane states, escapes and words as bytes int64 [n], log2 of the lanes)."""
         op = self.op
-        packed = op.Concat(*self.packed, axis=0)
-        cost = op.ReduceSum(op.BitwiseAnd(op.Div(packed, 1 << 32), 0xFFFF), keepdims=0)
-        cost.name = COST  # measurements read it off
-        lanes_log2 = rans.lanes_log2(op, cost, op.Size(packed), BYTES_PER_LANE)
-        lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
-        # Each stage fills whole steps: the decoder knows a stage's table rows only when the one before is decoded.
-        stages = [rans.grid(op, part, op.Size(part), lanes, filler=TOTAL) for part in self.packed]
-        gridded = op.Concat(*stages, axis=0)
-        frequency = op.BitwiseAnd(gridded, 0xFFFF)
-        states, words = rans.encode(op, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF))
-        escaped = op.Compress(op.Concat(*self.values, axis=0), op.GreaterOrEqual(packed, 1 << 48))
+        packed = op.Concat(*[stage.packed for stage in self.stages], axis=0)
+        values = op.Concat(*[stage.values for stage in self.stages], axis=0)
+        escaped = op.Compress(values, op.GreaterOrEqual(packed, ESCAPED))
         listed = escapes.write(op, op.Cast(escaped, to=INT64))
+        sign_words = signs.to_words(op, self.last_negatives())
+        # Summed in rows of 64, as whole vectors. The lower fields add less than 1/16 unit an element; the marks of escapes
+        # are taken away.
+        rows = rans.grid(op, packed, op.Size(packed), number(op, 64), filler=0)
+        marked = op.Div(op.ReduceSum(op.ReduceSum(rows, [0], keepdims=0), keepdims=0), 1 << 32)
+        cost = op.Sub(marked, op.Mul(op.Size(escaped), ESCAPED >> 32))
+        cost.name = COST
+        lanes_log2 = rans.lanes_log2(op, cost, op.Size(packed), worthwhile(op, op.Shape(sign_words)))
+        lanes = op.Gather(vector(op, [1, *rans.DOUBLINGS]), lanes_log2)
+        # Each stage fills whole steps: the decoder knows a stage's table rows only when the one before is decoded.
+        grids = [rans.grid(op, stage.packed, op.Size(stage.packed), lanes, filler=TOTAL) for stage in self.stages]
+        gridded = op.Concat(*grids, axis=0)
+        initial, more_words = signs.split(op, sign_words, lanes)
+        frequency = op.BitwiseAnd(gridded, 0xFFFF)
+        states, words = rans.encode(op, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF), initial)
         parts = [
             flat(op, little_endian(op, states, 4)),
             escapes.write(op, op.Shape(listed)),
             listed,
-            flat(op, little_endian(op, words, 2)),
+            flat(op, little_endian(op, op.Concat(words, more_words, axis=0), 2)),
         ]
         return op.Concat(*parts, axis=0), lanes_log2
+
+    def last_negatives(self) -> Value:
+        """Whether negative, bool [n], of the last group's symbols that have a sign and are in their table."""
+        op, last = self.op, self.stages[-1]
+        signed = op.And(op.Not(op.Equal(last.values, 0)), op.Less(last.packed, ESCAPED))
+        return op.Compress(op.Less(last.values, 0), signed)  # type: ignore[no-any-return]
+
+
+def worthwhile(op: Op, sign_words: Value) -> Value:
+    """Ideal bytes that each number of lanes must have: a lane costs 3 bytes, 1 if it starts from signs, on average."""
+    doublings = vector(op, rans.DOUBLINGS)
+    cost = op.Sub(op.Mul(doublings, 3), op.Mul(op.Min(doublings, sign_words), 2))
+    return op.Mul(op.Sub(cost, 1), OVERHEAD)  # type: ignore[no-any-return]
+
+
+def whole(op: Op, steps: Value) -> Value:
+    """Symbols int32 of steps: the whole part, cut off towards 0."""
+    bounded = op.Cast(op.Clip(steps, float(-SYMBOL_LIMIT), float(SYMBOL_LIMIT)), to=INT32)
+    # The second clip catches what a cast makes of NaN, which differs between processors.
+    return op.Clip(bounded, -SYMBOL_LIMIT, SYMBOL_LIMIT)  # type: ignore[no-any-return]

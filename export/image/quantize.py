@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from latentwire.export.errors import QuantizationError
 from latentwire.export.graph.builder import IR_VERSION, duplicate
 from latentwire.export.image.reference import Image
+from latentwire.export.tables import QUALITIES
 from latentwire.export.transforms import quiet
 
 SIDE = 256
@@ -23,12 +24,14 @@ SIDE = 256
 
 
 class PictureReader(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds pictures one by one; the last one holds every level, so that a byte stays the byte that it is."""
+    """Feeds pictures one by one, each at another quality; the last holds every level, so that bytes stay what they are."""
 
-    def __init__(self, name: str, pictures: Sequence[Image]) -> None:
+    def __init__(self, pictures: Sequence[Image]) -> None:
         extremes = np.zeros((64, 64, 3), np.uint8)
         extremes[::2] = 255
-        self.feeds = iter([{name: picture} for picture in (*pictures, extremes)])
+        qualities = np.linspace(0, QUALITIES - 1, len(pictures) + 1).astype(np.uint8)
+        pairs = zip((*pictures, extremes), qualities, strict=True)
+        self.feeds = iter([{"picture": picture, "quality": np.asarray(quality)} for picture, quality in pairs])
 
     def get_next(self) -> dict[str, Image] | None:
         """The next feed, or None at the end."""
@@ -47,9 +50,9 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProt
         quantize_static(
             duplicate(model),  # the quantizer moves the weights of the model it is given out to a file
             target,
-            PictureReader(model.graph.input[0].name, cut),
+            PictureReader(cut),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "MatMul"],
+            op_types_to_quantize=["Conv", "MatMul", "Relu"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import torch
 
 from latentwire.export.image.tables import HYPER_PATCH, SIXTEENTHS
+from latentwire.export.tables import QUALITIES
 from latentwire.train.image.network import ImageNetwork
+from latentwire.train.image.prior import rounded_hyper
 
 Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
@@ -17,7 +19,10 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Rounding:
-    """How latents become symbols: offsets float32 [rows] added to magnitudes before floor, and the first coded row."""
+    """How latents become symbols: offsets float32 [rows] added to magnitudes before floor, and the first coded row.
+
+    Rows beyond the last offset are the last one.
+    """
 
     offsets: Floats
     first_row: int
@@ -25,9 +30,10 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Pass:
-    """One image at one quality: L latents at P positions, Z hyper-latents.
+    """One image at one quality: L latents at [h, w] positions, Z hyper-latents.
 
-    rows int64, offset float32 (latent minus mean, in steps) and symbols int64 are [P, L], hyper int64 [P / 16, Z].
+    rows int64, offset float32 (latent minus mean, in steps) and symbols int64 are [h, w, L], hyper int64
+    [h / 4, w / 4, Z].
     """
 
     rows: npt.NDArray[np.int64]
@@ -51,6 +57,17 @@ def knobs_of(network: ImageNetwork) -> tuple[Floats, npt.NDArray[np.int32]]:
     return gain.astype(np.float32), base.astype(np.int32)
 
 
+def level_of(network: ImageNetwork, quality: int) -> torch.Tensor:
+    """A quality's level between the network's knots, float32 [1]."""
+    return torch.tensor([quality * (len(network.lambdas) - 1) / (QUALITIES - 1)])
+
+
+@torch.no_grad()
+def latents_of(network: ImageNetwork, image: Image, quality: int) -> torch.Tensor:
+    """Latents float32 [1, L, h, w] of a picture uint8 [H, W, 3], in grey levels."""
+    return network.analysis(padded(image), level_of(network, quality))  # type: ignore[no-any-return]
+
+
 @torch.no_grad()
 def run(
     network: ImageNetwork,
@@ -72,7 +89,7 @@ def run(
     """
     scaled = latents * torch.tensor(gain)[None, :, None, None]
     offsets_of_rows = torch.tensor(base / SIXTEENTHS, dtype=torch.float32)[None, :, None, None]
-    hyper = torch.floor(network.hyper_analysis(scaled / SIXTEENTHS, exact=True) + 0.5)
+    hyper = rounded_hyper(network.hyper_analysis(scaled / SIXTEENTHS, exact=True))
     if hyper_coded is not None:
         hyper = hyper * torch.tensor(hyper_coded)[None, :, None, None]
     offsets = torch.tensor(rounding.offsets)
@@ -81,7 +98,7 @@ def run(
     stage, mean, rows = next(stages)
     while True:
         offset = (scaled[:, stage.start : stage.start + stage.channels] - mean * SIXTEENTHS) / SIXTEENTHS
-        index = rows.long()
+        index = rows.long().clamp(max=len(offsets) - 1)
         magnitude = torch.floor(offset.abs() + offsets[index]).clamp_min(0)
         symbols = magnitude * offset.sign() * (index >= rounding.first_row)
         found.append((index, offset, symbols))
@@ -89,10 +106,10 @@ def run(
             stage, mean, rows = stages.send(symbols + mean)
         except StopIteration:
             break
-    index, offset, symbols = (as_rows(torch.cat(parts, 1)) for parts in zip(*found, strict=True))
-    return Pass(index.numpy(), offset.numpy(), symbols.long().numpy(), as_rows(hyper).long().numpy())
+    index, offset, symbols = (channels_last(torch.cat(parts, 1)) for parts in zip(*found, strict=True))
+    return Pass(index.numpy(), offset.numpy(), symbols.long().numpy(), channels_last(hyper).long().numpy())
 
 
-def as_rows(planes: torch.Tensor) -> torch.Tensor:
-    """[1, C, h, w] to [h * w, C]."""
-    return planes[0].permute(1, 2, 0).reshape(-1, planes.shape[1])
+def channels_last(planes: torch.Tensor) -> torch.Tensor:
+    """[1, C, h, w] to [h, w, C]."""
+    return planes[0].permute(1, 2, 0).contiguous()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.export.graph.integer import Layer
+from latentwire.export.graph.integer import EXACT, Layer
 from latentwire.export.tables import TOTAL
 from latentwire.runtime.packet import PACKET_VERSION
 
@@ -21,8 +21,8 @@ PATCH = 16
 """Pixels per latent position, each way."""
 HYPER_PATCH = 64
 """Pixels per hyper-latent position, each way; pictures are padded to a multiple of it."""
-
-
+HYPER_ZERO = 128
+"""The byte that stands for hyper-latent 0."""
 SPAN = 255
 """The highest quality; between two knots the weight moves in that many parts."""
 
@@ -83,6 +83,10 @@ class Stage:
         return tuple(layer for layer in (self.context, self.hidden, self.mean, self.row) if layer is not None)
 
 
+MARGIN = 1 << 20
+"""What quality or rounding may add to a layer's sums, at most."""
+
+
 @dataclass(frozen=True)
 class Network:
     """The integer network that turns hyper-latents and decoded latents into means and rows."""
@@ -90,6 +94,11 @@ class Network:
     expand: tuple[Layer, ...]
     """Each followed by a pixel shuffle: hyper-latents to features at the latents' resolution."""
     stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        for layer in self.layers:
+            if layer.reach + MARGIN >= EXACT:
+                raise ValueError(f"{layer.name}: sums may reach {layer.reach + MARGIN}, float32 is exact below {EXACT}")
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -105,21 +114,18 @@ class ImageTables:
         network: the integer network.
         analysis: layers of the hyper-analysis, the encoder's own affair.
         knobs: what quality selects.
-        first_row: latents whose row is lower are not coded; their symbol is 0.
-        latent_rows: rows 0 .. latent_rows - 1 of the table are the latents'.
-        hyper_index: uint8 [256, Z], table row of each hyper-latent; 0 is never coded.
+        hyper_index: uint8 [256, Z], table row of each hyper-latent.
         frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol
-            k - (S - 1) / 2.
-        rounding: float32 [latent_rows], added to the magnitude before floor. The encoder's own affair.
-        shift: float32 [latent_rows], how far beyond a nonzero symbol its latents lie on average, in sixteenths of a
-            step. The decoder's own affair.
+            k - (S - 1) / 2. Row 0 is the certain one: what belongs to it is 0 and not coded. Rows up to R - 1 are the
+            latents', the others the hyper-latents'.
+        rounding: float32 [R], 0 to 1/2, added to the magnitude before floor. The encoder's own affair.
+        shift: float32 [R], how far beyond a nonzero symbol its latents lie on average, in sixteenths of a step. The
+            decoder's own affair.
     """
 
     network: Network
     analysis: tuple[Layer, ...]
     knobs: Knobs
-    first_row: int
-    latent_rows: int
     hyper_index: npt.NDArray[np.uint8]
     frequency: npt.NDArray[np.uint16]
     rounding: npt.NDArray[np.float32]
@@ -142,6 +148,11 @@ class ImageTables:
         return int(self.hyper_index.shape[1])
 
     @property
+    def latent_rows(self) -> int:
+        """R."""
+        return len(self.rounding)
+
+    @property
     def zero_column(self) -> int:
         """Column of symbol 0."""
         return (int(self.frequency.shape[1]) - 1) // 2
@@ -159,7 +170,6 @@ class ImageTables:
         head = {
             "packet_version": PACKET_VERSION,
             "family": FAMILY,
-            "first_row": self.first_row,
             "latent_rows": self.latent_rows,
             "groups": [stage.channels for stage in self.network.stages],
             "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in parts.items()},

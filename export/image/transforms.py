@@ -11,8 +11,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from latentwire.export.tables import QUALITIES
 from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.transforms import PATCH, RANGE
+from latentwire.train.image.transforms import PATCH, RANGE, between
 
 ZERO_LEVEL = 128
 """The grey level that stands for 0 in the exported graph; a byte's own zero point, so that int8 loses nothing."""
@@ -20,24 +21,45 @@ SHIFT = (ZERO_LEVEL - RANGE / 2) / RANGE
 """The network's input for that level: it was trained on levels / 255 - 1/2."""
 
 
-class Patches(nn.Module):
-    """A convolution whose stride is its size, as a product over patches: [H, W, C] to rows [h * w, out], no bias."""
+FINE = 8
+"""Side of the patches that the residual network starts from."""
 
-    def __init__(self, convolution: nn.Conv2d) -> None:
+
+class Products(nn.Module):
+    """A convolution whose stride is its size, as a product of patches' rows and a matrix; no bias."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """Takes the matrix [row, out]."""
         super().__init__()
-        weight = convolution.weight.detach()
-        self.size = int(weight.shape[-1])
-        self.weight = nn.Parameter(
-            weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).contiguous(), requires_grad=False
-        )
+        self.weight = nn.Parameter(weight.detach().contiguous(), requires_grad=False)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """A picture around `ZERO_LEVEL`, whose sizes are multiples of the patch's."""
-        size, channels = self.size, picture.shape[-1]
-        height, width = picture.shape[0] // size, picture.shape[1] // size
-        blocks = picture.reshape(height, size, width, size, channels).permute(0, 2, 1, 3, 4)
-        rows = blocks.reshape(height * width, size * size * channels)
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows [n, row] of bytes around `ZERO_LEVEL` to float32 [n, out]."""
         return ((rows.float() - ZERO_LEVEL) / RANGE) @ self.weight
+
+
+def fine_patches(picture: Tensor) -> Tensor:
+    """[H, W, C] to [H / 8, W / 8, 8 * 8 * C]."""
+    height, width, channels = picture.shape[0] // FINE, picture.shape[1] // FINE, picture.shape[2]
+    blocks = picture.reshape(height, FINE, width, FINE, channels).permute(0, 2, 1, 3, 4)
+    return blocks.reshape(height, width, FINE * FINE * channels)
+
+
+def coarse_patches(fine: Tensor) -> Tensor:
+    """Rows of fine patches [h, w, row] side by side: [h / 2, w / 2, 4 row]. Quicker than cutting the picture again."""
+    height, width, row = fine.shape[0] // 2, fine.shape[1] // 2, fine.shape[2]
+    return fine.reshape(height, 2, width, 2, row).permute(0, 2, 1, 3, 4).reshape(height, width, 4 * row)
+
+
+def fine_matrix(weight: Tensor) -> Tensor:
+    """[out, C, 8, 8] to [8 * 8 * C, out], in the order of `fine_patches`."""
+    return weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+
+
+def coarse_matrix(weight: Tensor) -> Tensor:
+    """[out, C, 16, 16] to [16 * 16 * C, out], in the order of `coarse_patches`."""
+    split = weight.reshape(len(weight), weight.shape[1], 2, FINE, 2, FINE)
+    return split.permute(2, 4, 3, 5, 1, 0).reshape(-1, len(weight))
 
 
 def shifted_bias(convolution: nn.Conv2d) -> Tensor:
@@ -47,29 +69,37 @@ def shifted_bias(convolution: nn.Conv2d) -> Tensor:
     return bias + SHIFT * weight.sum((1, 2, 3))
 
 
+def level_of(quality: Tensor, knots: Tensor) -> Tensor:
+    """Qualities uint8 [B] as levels between knots [K, C]: 0..K-1."""
+    return quality.float() * ((len(knots) - 1) / (QUALITIES - 1))
+
+
 class AnalysisTransform(nn.Module):
-    """uint8 [H, W, 3], sizes multiples of 64, to latents float32 [1, L, H / 16, W / 16] in grey levels."""
+    """A picture uint8 [H, W, 3], sizes multiples of 64, to latents float32 [1, L, H / 16, W / 16] in grey levels."""
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
-        layers = list(copy.deepcopy(network.analysis.net).requires_grad_(False))
-        first, last = layers[0], layers[-1]
-        assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d) and last.bias is not None
-        self.klt, self.first, self.rest = Patches(network.analysis.klt), Patches(first), nn.Sequential(*layers[1:-1])
-        self.first_bias = nn.Parameter(shifted_bias(first)[None, :, None, None], requires_grad=False)
-        self.klt.weight.mul_(RANGE)
+        source = copy.deepcopy(network.analysis).requires_grad_(False)
+        *layers, last = source.net
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        self.klt = Products(coarse_matrix(source.klt.weight) * RANGE)
+        self.first, self.rest = Products(fine_matrix(source.first.weight)), nn.Sequential(*layers)
+        self.first_bias = nn.Parameter(source.level_bias + shifted_bias(source.first), requires_grad=False)
         self.last = nn.Parameter(last.weight[:, :, 0, 0].T.contiguous() * (RANGE / 4), requires_grad=False)
-        bias = last.bias * RANGE / 4 + shifted_bias(network.analysis.klt) * RANGE
+        bias = last.bias * RANGE / 4 + shifted_bias(source.klt) * RANGE
         self.last_bias = nn.Parameter(bias[None, :, None, None], requires_grad=False)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Latents of a whole picture."""
+    def forward(self, picture: Tensor, quality: Tensor) -> Tensor:
+        """Latents of a whole picture at a quality uint8 []."""
+        patches = fine_patches(picture)
         height, width = picture.shape[0] // PATCH, picture.shape[1] // PATCH
-        fine = self.first(picture).reshape(1, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
-        features = self.rest(fine + self.first_bias)
+        bias = between(self.first_bias, level_of(quality, self.first_bias)[None])
+        fine = self.first(patches.reshape(4 * height * width, -1)).reshape(1, 2 * height, 2 * width, -1)
+        features = self.rest(fine.permute(0, 3, 1, 2) + bias)
         rows = features.permute(0, 2, 3, 1).reshape(height * width, -1)
         # Biases are added to pictures, not to rows: with a bias, a product of bytes would not stay one.
-        sums: Tensor = (self.klt(picture) + rows @ self.last).reshape(1, height, width, -1)
+        coarse = coarse_patches(patches).reshape(height * width, -1)
+        sums: Tensor = (self.klt(coarse) + rows @ self.last).reshape(1, height, width, -1)
         return sums.permute(0, 3, 1, 2) + self.last_bias
 
 
@@ -80,7 +110,7 @@ class SynthesisTransform(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network.synthesis).requires_grad_(False)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """A whole picture, clipped to 0..255."""
-        picture = self.network(latents)[0].permute(1, 2, 0)
+    def forward(self, latents: Tensor, quality: Tensor) -> Tensor:
+        """A whole picture that was sent at a quality uint8 [1], clipped to 0..255."""
+        picture = self.network(latents, level_of(quality, self.network.level_bias))[0].permute(1, 2, 0)
         return torch.clamp(picture * RANGE + RANGE / 2, 0.0, RANGE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
-from latentwire.export.graph import escapes, rans, wire
+from latentwire.export.graph import escapes, integer, rans, wire
 from latentwire.export.graph.builder import (
     FLOAT,
     INT32,
@@ -22,17 +24,17 @@ from latentwire.export.graph.builder import (
     value,
     vector,
 )
-from latentwire.export.image import prior
+from latentwire.export.image import prior, signs
 from latentwire.export.image.pack import SYMBOL_LIMIT
-from latentwire.export.image.tables import SIXTEENTHS, ImageTables
+from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
 from latentwire.runtime.packet import Limits, Status
 
 
 def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.ModelProto:
-    """Packet uint8 [n] -> latents float32 [1, L, h, w], size int64 [3], symbols and status int64 [].
+    """Packet uint8 [n] -> latents float32 [1, L, h, w], quality uint8 [1], size int64 [3], symbols and status int64 [].
 
-    Symbols are int32 [P, L], the hyper-latents' int32 [P / 16, Z]. Where status is not 0, size is 0, there are no
-    symbols, and the latents are those of one empty block.
+    Symbols are int32 [h, w, L], the hyper-latents' int32 [h / 4, w / 4, Z]. Where status is not 0, size is 0, there are
+    no symbols, and the latents are those of one empty block.
     """
 
     def trace(op: Op, packet: Value) -> Sequence[Value]:
@@ -41,30 +43,47 @@ def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.M
         size = op.Max(parsed.size, refused)  # a refused packet is worked through as one pixel without symbols
         cells = prior.grid(op, size)
         reader = Reader(op, tables, parsed)
-        hyper = reader.decode_hyper(op.Concat(prior.count_positions(op, cells), vector(op, [tables.hyper]), axis=0))
-        decoded = prior.run_stages(op, tables, hyper, parsed.quality, cells, reader.decode)
+        hyper = reader.decode_hyper(prior.hyper_rows(op, tables, parsed.quality, cells))
+        prior.run_stages(op, tables, hyper, parsed.quality, cells, reader.decode)
         status = reader.verdict()
         good = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
-        gain = prior.gain_at(op, tables, parsed.quality)
-        restored = op.Div(
-            op.Add(
-                op.Concat(*[op.Cast(part, to=FLOAT) for part in decoded], axis=1), op.Concat(*reader.shifts, axis=1)
-            ),
-            gain,
-        )
-        shape = op.Concat(vector(op, [1]), cells.height, cells.width, vector(op, [tables.latents]), axis=0)
-        latents = op.Transpose(op.Reshape(restored, shape), perm=[0, 3, 1, 2])
-        symbols = [op.Slice(part, [0], op.Mul(good, 1 << 31)) for part in (op.Concat(*reader.symbols, axis=1), hyper)]
-        return [latents, op.Mul(size, good), *symbols, op.Squeeze(status, [0])]
+        restored = op.Div(op.Concat(*reader.restored, axis=3), prior.gain_at(op, tables, parsed.quality))
+        hyper_symbols, *groups = [
+            op.Slice(op.Squeeze(part, [0]), [0], op.Mul(good, 1 << 31)) for part in reader.symbols
+        ]
+        return [
+            op.Transpose(restored, perm=integer.CHANNELS_FIRST),
+            op.Cast(op.Unsqueeze(parsed.quality, [0]), to=UINT8),
+            op.Mul(size, good),
+            op.Concat(*groups, axis=2),
+            hyper_symbols,
+            op.Squeeze(status, [0]),
+        ]
 
     outputs = [
         value("latents", FLOAT, [1, tables.latents, "latent_height", "latent_width"]),
+        value("quality", UINT8, [1]),
         value("size", INT64, [3]),
-        value("symbols", INT32, ["positions", tables.latents]),
-        value("hyper_symbols", INT32, ["hyper_positions", tables.hyper]),
+        value("symbols", INT32, ["symbol_height", "symbol_width", tables.latents]),
+        value("hyper_symbols", INT32, ["hyper_height", "hyper_width", tables.hyper]),
         value("status", INT64, []),
     ]
     return build_model(trace, [value("packet", UINT8, ["packet_bytes"])], outputs, "unpack")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Places of a list of values in a picture."""
+
+    present: Value
+    """bool [1, h, w, c]: there is one."""
+    order: Value
+    """int32 [n], for each element of the picture the place in the list."""
+
+    def place(self, op: Op, values: Value, dtype: ir.DataType) -> Value:
+        """A picture of values [m >= 1] of a type, 0 where there is none."""
+        grid = op.Reshape(op.GatherElements(values, self.order), op.Shape(self.present))
+        return op.Mul(grid, op.Cast(self.present, to=dtype))  # type: ignore[no-any-return]
 
 
 class Reader:
@@ -72,9 +91,12 @@ class Reader:
 
     def __init__(self, op: Op, tables: ImageTables, parsed: wire.Parsed) -> None:
         self.op, self.tables, self.parsed = op, tables, parsed
-        rows, columns = tables.frequency.shape
-        self.slots = rans.slot_table(op, table(op, tables.frequency.astype("int64"), "frequency"), rows, columns)
-        self.beyond = table(op, tables.shift.astype(np.float32), "shift")
+        frequency = table(op, tables.frequency.astype("int64"), "frequency")
+        self.slots = rans.slot_table(op, frequency, *tables.frequency.shape)
+        latents = op.Slice(frequency, [0], [tables.latent_rows])
+        magnitudes = signs.magnitude_frequencies(op, tables, latents)
+        self.magnitude_slots = rans.slot_table(op, magnitudes, tables.latent_rows, signs.magnitude_columns(tables))
+        self.beyond = table(op, tables.shift, "shift")
         self.escaped, complete, words = self.read_escapes(parsed.body)
         self.stream, self.words = words
         self.status = op.Where(
@@ -83,7 +105,7 @@ class Reader:
         self.states, self.position = parsed.states, vector(op, [0])
         self.escapes_used = vector(op, [0])
         self.symbols: list[Value] = []
-        self.shifts: list[Value] = []
+        self.restored: list[Value] = []
 
     def read_escapes(self, body: Value) -> tuple[Value, Value, tuple[Value, Value]]:
         """(Escaped values int64 [m >= 1], whether all is there, (words int64 [k >= 1], their number)); [1] each."""
@@ -104,45 +126,77 @@ class Reader:
         even = op.Equal(op.Mul(whole, 2), op.Shape(words))
         return values, op.And(op.And(fits, even), op.Unsqueeze(exact, [0])), (stream, whole)
 
-    def decode_hyper(self, shape: Value) -> Value:
-        """Hyper-latents' symbols int32 of ``shape`` int64 [2]."""
+    def decode_hyper(self, rows: Value) -> Value:
+        """Hyper-latents' symbols plus `HYPER_ZERO`, bytes, of table rows uint8 [1, h / 4, w / 4, Z]."""
         op = self.op
-        zeros = op.Expand(op.Cast(vector(op, [0]), to=INT32), shape)
-        rows = prior.index_rows(op, self.tables, self.parsed.quality, zeros)
-        return op.Reshape(self.take(flat(op, rows), op.Greater(flat(op, rows), 0)), shape)  # type: ignore[no-any-return]
+        coded = op.Greater(rows, integer.constant(op, 0, np.uint8))
+        values = self.take(op.Cast(op.Compress(flat(op, rows), flat(op, coded)), to=INT32))
+        symbols = self.spread(coded).place(op, values, INT32)
+        self.symbols.append(symbols)
+        return op.Cast(op.Clip(op.Add(symbols, HYPER_ZERO), 0, integer.BYTE), to=UINT8)  # type: ignore[no-any-return]
 
-    def decode(self, found: prior.Prediction) -> tuple[Value, Value]:
-        """Symbols and decoded latents of one group."""
-        op, shape = self.op, self.op.Shape(found.rows)
-        rows = flat(op, found.rows)
-        symbols = self.take(rows, op.GreaterOrEqual(rows, self.tables.first_row))
-        shifts = op.Mul(op.GatherElements(self.beyond, rows), op.Cast(op.Sign(symbols), to=FLOAT))
-        grid = op.Reshape(symbols, shape)
-        self.symbols.append(grid)
-        self.shifts.append(op.Reshape(shifts, shape))
-        scaled_up = op.Mul(grid, SIXTEENTHS)
-        return grid, scaled_up if found.mean is None else op.Add(scaled_up, found.mean)
+    def decode(self, found: prior.Prediction) -> Value | None:
+        """Decoded latents of one group, in sixteenths of a step; nothing needs the last one's."""
+        op = self.op
+        rows = op.Cast(op.Compress(flat(op, found.rows), flat(op, found.coded)), to=INT32)
+        values = self.take_signed(rows) if found.last else self.take(rows)
+        # One row more, for there is always one value at least.
+        beyond = op.GatherElements(self.beyond, op.Slice(op.Pad(rows, [0, 1], 0), [0], op.Shape(values)))
+        floats = op.Cast(values, to=FLOAT)
+        sixteenths = op.Mul(floats, float(SIXTEENTHS))
+        spread = self.spread(found.coded)
+        self.symbols.append(spread.place(op, values, INT32))
+        restored = spread.place(op, op.Add(sixteenths, op.Mul(op.Sign(floats), beyond)), FLOAT)
+        self.restored.append(restored if found.mean is None else op.Add(restored, found.mean))
+        if found.last:
+            return None
+        decoded = spread.place(op, sixteenths, FLOAT)
+        return decoded if found.mean is None else op.Add(decoded, found.mean)  # type: ignore[no-any-return]
 
-    def take(self, rows: Value, coded: Value) -> Value:
-        """Symbols int32 [n] of elements with table rows int32 [n], where ``coded``; 0 elsewhere."""
-        op, columns = self.op, self.tables.frequency.shape[1]
-        kept = op.Cast(op.Compress(rows, coded), to=INT64)
-        slow = wire.too_many_steps(op, op.Size(kept), self.parsed.lanes)
-        self.status = op.Max(
-            self.status,
-            op.Mul(op.Cast(op.And(slow, op.Equal(self.status, 0)), to=INT64), int(Status.LIMIT)),
-        )
-        allowed = op.Equal(self.status, 0)
-        todo = op.Mul(op.Shape(kept), op.Cast(allowed, to=INT64))
-        grid = rans.grid(op, op.Slice(kept, [0], todo), op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)
-        decoded, self.states, self.position = rans.decode(op, self.slots, grid, self.states, self.stream, self.position)
+    def spread(self, coded: Value) -> Spread:
+        """Where values go of which those in ``coded`` were sent, if the packet was not refused until now."""
+        op = self.op
+        present = op.And(coded, op.Equal(self.status, 0))
+        order = op.Clip(op.Sub(op.CumSum(flat(op, op.Cast(present, to=INT32)), 0), 1), 0, 1 << 30)
+        return Spread(present, order)
+
+    def take(self, rows: Value) -> Value:
+        """Symbols int32 [max(n, 1)] of elements with table rows int32 [n]."""
+        op = self.op
+        found, escaped = self.columns(rows, self.slots, self.tables.frequency.shape[1])
+        symbols = op.Where(escaped, self.next_escapes(escaped), op.Sub(found, self.tables.zero_column))
+        return self.bounded(symbols)
+
+    def take_signed(self, rows: Value) -> Value:
+        """The same of the last group, whose signs come after its magnitudes."""
+        op = self.op
+        found, escaped = self.columns(rows, self.magnitude_slots, signs.magnitude_columns(self.tables))
+        signed = op.Cast(op.And(op.Greater(found, 0), op.Not(escaped)), to=INT64)
+        self.signs = signs.Signs(op, self.states, self.stream, self.position, op.ReduceSum(signed, [0]))
+        order = op.Min(op.CumSum(signed, 0, exclusive=1), op.Sub(op.Shape(self.signs.negative), 1))
+        negative = op.Mul(op.GatherElements(self.signs.negative, order), signed)
+        values = op.Where(escaped, self.next_escapes(escaped), op.Mul(found, op.Sub(1, op.Mul(negative, 2))))
+        return self.bounded(values)
+
+    def columns(self, rows: Value, slots: Value, columns: int) -> tuple[Value, Value]:
+        """(Table columns int64 [max(n, 1)] of elements with table rows int32 [n], whether they are escapes).
+
+        Where nothing may or need be decoded, one element of row 0 is: it leaves the lanes alone.
+        """
+        op = self.op
+        slow = wire.too_many_steps(op, op.Size(rows), self.parsed.lanes)
+        refused = op.And(slow, op.Equal(self.status, 0))
+        self.status = op.Max(self.status, op.Mul(op.Cast(refused, to=INT64), int(Status.LIMIT)))
+        todo = op.Mul(op.Shape(rows), op.Cast(op.Equal(self.status, 0), to=INT64))
+        kept = op.Cast(op.Slice(rows, [0], todo), to=INT64)
+        grid = rans.grid(op, kept, op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)
+        decoded, self.states, self.position = rans.decode(op, slots, grid, self.states, self.stream, self.position)
         found = op.Slice(flat(op, decoded), [0], op.Max(todo, 1))
-        escaped = op.And(op.Equal(found, columns - 1), op.Greater(todo, 0))
-        values = op.Where(escaped, self.next_escapes(escaped), op.Sub(found, self.tables.zero_column))
-        bounded = op.Cast(op.Clip(values, -SYMBOL_LIMIT, SYMBOL_LIMIT), to=INT32)
-        present = op.Cast(op.And(coded, allowed), to=INT32)
-        order = op.Clip(op.Sub(op.CumSum(present, 0), 1), 0, 1 << 30)
-        return op.Mul(op.GatherElements(bounded, order), present)  # type: ignore[no-any-return]
+        return found, op.And(op.Equal(found, columns - 1), op.Greater(todo, 0))
+
+    def bounded(self, values: Value) -> Value:
+        """As int32; an escape of a forged packet may be anything."""
+        return self.op.Cast(self.op.Clip(values, -SYMBOL_LIMIT, SYMBOL_LIMIT), to=INT32)  # type: ignore[no-any-return]
 
     def next_escapes(self, escaped: Value) -> Value:
         """The listed values in the places of ``escaped`` bool [n]; anything elsewhere."""
@@ -155,9 +209,9 @@ class Reader:
     def verdict(self) -> Value:
         """The packet's status, int64 [1], once all stages are decoded."""
         op = self.op
-        unsettled = op.Greater(op.ReduceMax(op.Abs(op.Sub(self.states, rans.START)), [0]), 0)
-        inexact = op.Or(op.Not(op.Equal(self.position, self.words)), op.Not(op.Equal(self.escapes_used, self.listed)))
-        final = wire.first_failure(op, [(unsettled, Status.LANES), (inexact, Status.BODY)])
+        found = self.signs
+        unused = op.Or(op.Not(op.Equal(found.position, self.words)), op.Not(op.Equal(self.escapes_used, self.listed)))
+        final = wire.first_failure(op, [(found.unsettled, Status.LANES), (op.Or(unused, found.excess), Status.BODY)])
         return op.Where(op.Greater(self.status, 0), self.status, final)  # type: ignore[no-any-return]
 
 

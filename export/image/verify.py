@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 
-from latentwire.export import measure
-from latentwire.export.graph.builder import duplicate
 from latentwire.export.image.measure import Pieces, rate_increase, rate_points
-from latentwire.export.image.pack import COST, SENT
-from latentwire.export.image.reference import Image, padded
+from latentwire.export.image.reference import Image, latents_of
+from latentwire.export.image.tap import Sent, Tap
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.train.image.network import ImageNetwork
 
@@ -61,33 +58,18 @@ def pieces_of(subject: Subject, analysis: str, synthesis: str = "fp32", **option
 def check_symbols(report: Report, subject: Subject, variant: str, pictures: Sequence[Image]) -> None:
     """Every symbol that the pack piece sends, read off inside it, comes out of the unpack piece."""
     pieces, wrong = pieces_of(subject, variant), 0
-    tapped, names = tapped_pack(subject.bundle.read_model("pack", "exact"))
+    tap = Tap(subject.bundle.read_model("pack", "exact"))
     for picture in pictures:
-        latents = pieces.latents(picture)
         for quality in EXACT:
-            feed = {
-                "latents": latents,
-                "quality": np.asarray(quality, np.uint8),
-                "size": np.asarray(picture.shape, np.int64),
-            }
-            packet, *sent = tapped.run(["packet", *names], feed)
-            found = pieces.unpacked(packet)
-            pairs = ((found["hyper_symbols"], sent[0]), (found["symbols"], np.concatenate(sent[1:], 1)))
-            wrong += sum(differences(*pair) for pair in pairs) + int(found["status"] != 0)
+            sent = tap.send(pieces.latents(picture, quality), picture.shape, quality)
+            wrong += symbols_lost(sent, pieces.unpacked(sent.packet))
     report.add(f"symbols decoded differ from symbols encoded, {variant} encoder", wrong, 0)
 
 
-def tapped_pack(data: bytes) -> tuple[Any, list[str]]:
-    """(A session over the pack piece that also returns what it sends, the names of those outputs in order).
-
-    It returns `COST` too: the ideal code length of all symbols in 1/256 bit, int64.
-    """
-    model = duplicate(onnx.load_from_string(data))
-    names = sorted({name for node in model.graph.node for name in node.output if name.startswith(SENT)})
-    for name in names:
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT32, None))
-    model.graph.output.append(onnx.helper.make_tensor_value_info(COST, onnx.TensorProto.INT64, None))
-    return measure.session(model), names
+def symbols_lost(sent: Sent, found: dict[str, Array]) -> int:
+    """How many symbols an unpack piece read otherwise than they were sent, and one more if it refused the packet."""
+    pairs = ((found["hyper_symbols"], sent.hyper_symbols), (found["symbols"], sent.symbols))
+    return sum(differences(*pair) for pair in pairs) + int(found["status"] != 0)
 
 
 def differences(found: Array, wanted: Array) -> int:
@@ -123,7 +105,7 @@ def check_determinism(report: Report, subject: Subject, pictures: Sequence[Image
 
     base = pieces_of(subject, "fp32")
     picture = pictures[0]
-    latents = base.latents(picture)
+    latents = base.latents(picture, 128)
     wanted = base.packet(latents, picture.shape, 128)
     symbols = base.unpacked(wanted)["symbols"]
     different = 0
@@ -153,15 +135,16 @@ def check_torch(report: Report, subject: Subject, pictures: Sequence[Image], net
     analysis = AnalysisTransform(network)
     latent_gap = level_gap = trained_gap = 0.0
     with torch.no_grad():
-        for picture in pictures[:4]:
-            found = pieces.latents(picture)
+        for picture, quality in zip(pictures[:4], (255, 0, 90, 180), strict=False):
+            found = pieces.latents(picture, quality)
             height, width = picture.shape[:2]
             whole = np.pad(picture, [(0, -height % 64), (0, -width % 64), (0, 0)], "edge")
-            wanted = analysis(torch.tensor(whole))
-            trained_gap = max(trained_gap, float((network.analysis(padded(picture)) - wanted).abs().max()))
+            wanted = analysis(torch.tensor(whole), torch.tensor(quality, dtype=torch.uint8))
+            trained_gap = max(trained_gap, float((latents_of(network, picture, quality) - wanted).abs().max()))
             latent_gap = max(latent_gap, float(np.abs(found - wanted.numpy()).max()))
-            unpacked = pieces.unpacked(pieces.packet(found, picture.shape, 255))
-            levels = torch.round(synthesis(torch.tensor(unpacked["latents"])))[:height, :width].numpy()
+            unpacked = pieces.unpacked(pieces.packet(found, picture.shape, quality))
+            restored = synthesis(torch.tensor(unpacked["latents"]), torch.tensor(unpacked["quality"]))
+            levels = torch.round(restored)[:height, :width].numpy()
             level_gap = max(level_gap, float(np.abs(levels - pieces.output(unpacked)).max()))
     report.add("torch as trained against torch as exported: largest difference of a latent", trained_gap, LATENT_LIMIT)
     report.add("torch against ONNX fp32: largest difference of a latent, in grey levels", latent_gap, LATENT_LIMIT)

@@ -21,16 +21,21 @@ from latentwire.train.settings import to_json
 
 
 def integer_convolution(layer: IntegerConv, value: np.ndarray) -> np.ndarray:
-    """The layer on counts of input steps, int64 [in, H, W] to counts of output steps, with nothing but integers."""
+    """The layer on counts of input steps, int64 [in, H, W] to counts of output steps, with nothing but integers.
+
+    Without activation, to the sums themselves.
+    """
     weight, bias, shift = (part.numpy().astype(np.int64) for part in layer.integers())
     size, stride, padding = weight.shape[-1], layer.stride[0], layer.padding[0]
     padded = np.pad(value, ((0, 0), (padding, padding), (padding, padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2))[:, ::stride, ::stride]
     total = np.einsum("ihwkl,oikl->ohw", windows, weight) + bias[:, None, None]
     assert np.abs(total).max() < 2**24
+    if not layer.activation:
+        return total
     column = shift[:, None, None]
-    counts = (2 * total + column) // (2 * column)
-    return np.clip(counts, 0, 255) if layer.activation else counts
+    floor, rest = np.divmod(total, column)
+    return np.clip(floor + ((2 * rest > column) | ((2 * rest == column) & (floor % 2 == 1))), 0, 255)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (4, 2)])
@@ -48,7 +53,8 @@ def test_exact_layers_are_the_int64_computation(
         layer.bias.mul_(spread * 20)
     counts = torch.randint(0, 256, (1, 5, 8, 8))
     with torch.no_grad():
-        found = layer(counts / UNIT, exact=True)[0] * layer.units[:, None, None]
+        steps = layer.units if activation else layer.scales() * UNIT
+        found = layer(counts / UNIT, exact=True)[0] * steps[:, None, None]
     assert np.array_equal(found.numpy(), integer_convolution(layer, counts[0].numpy()))
     weight = layer.integers().weight
     assert weight.dtype == torch.int8 and weight.abs().max() <= 63
@@ -72,7 +78,10 @@ def test_costs_are_those_of_a_count_by_hand() -> None:
     assert cost.hyper_analysis == pytest.approx(hyper / 1000)
     assert cost.device == pytest.approx(cost.analysis + cost.hyper_analysis + cost.probability)
     assert cost.server == pytest.approx(cost.probability + cost.synthesis)
-    assert (cost.device_parameters, cost.server_parameters) == (1_730_592, 2_034_576)
+    synthesis = (256 * 192 + 6 * (192 * 25 + 2 * 192 * 384) + 192 * 512 + 256 * 768) / 256
+    synthesis += (4 * (128 * 25 + 2 * 128 * 256) + 128 * 256) / 64 + (2 * (64 * 25 + 2 * 64 * 128) + 9 * 64 * 48) / 16
+    assert cost.synthesis == pytest.approx(synthesis / 1000)
+    assert (cost.device_parameters, cost.server_parameters) == (1_731_872, 2_412_112)
     assert cost.device_peak_bytes == 4 * (3 + 96 / 64)  # the first layer's picture and output
     assert cost.server_peak_bytes == 4 * (64 + 128) / 16  # the widest layer at a quarter of the size
 

@@ -25,8 +25,13 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
 
 
 def round_half_up(value: Tensor) -> Tensor:
-    """floor(value + 1/2), the rounding that an integer division gives, with the gradient of the identity."""
+    """floor(value + 1/2), with the gradient of the identity."""
     return straight_through(torch.floor(value + 0.5), value)
+
+
+def round_half_even(value: Tensor) -> Tensor:
+    """The nearest integer, of two the even one, as the graph's convolutions requantize; the identity's gradient."""
+    return straight_through(torch.round(value), value)
 
 
 def to_grid(value: Tensor, unit: float | Tensor) -> Tensor:
@@ -36,11 +41,8 @@ def to_grid(value: Tensor, unit: float | Tensor) -> Tensor:
 
 def squash(magnitude: Tensor, *, exact: bool) -> Tensor:
     """A logarithm's shape from two minima, 0..12 for magnitudes in quantization steps; one byte at 1/16 steps."""
-    coarse = magnitude.clamp(max=128) / UNIT
-    if exact:
-        magnitude = straight_through(torch.floor(magnitude * UNIT) / UNIT, magnitude)
-        coarse = straight_through(torch.floor(coarse * UNIT) / UNIT, coarse)
-    return magnitude.clamp(max=4) + coarse
+    size = magnitude.clamp(max=4) + magnitude.clamp(max=128) / UNIT
+    return straight_through(torch.floor(size * UNIT) / UNIT, size) if exact else size
 
 
 def context_features(decoded: Tensor, *, exact: bool) -> Tensor:
@@ -71,7 +73,8 @@ class IntegerConv(nn.Conv2d):
     """A convolution of bytes with small integer weights, zero padding, sizes divided by the stride.
 
     `units`: output steps per 1.0, one number or one per output channel; `source`: input steps per 1.0;
-    `activation`: clip to what a byte holds (0..255 steps), which is this network's ReLU.
+    `activation`: round to steps and clip to what a byte holds (0..255 of them), which is this network's ReLU. Without
+    it the sums come out as they are, for others to round.
     """
 
     bias: Tensor  # this layer always has one
@@ -101,17 +104,17 @@ class IntegerConv(nn.Conv2d):
         return torch.exp2(torch.maximum(finest, torch.log2(self.units / self.source)))
 
     def forward(self, value: Tensor, *, exact: bool = False) -> Tensor:
-        """[B, in, H, W] multiples of 1 / `source` to [B, out, H / stride, W / stride], on the grid where `exact`."""
+        """[B, in, H, W] multiples of 1 / `source` to [B, out, H / stride, W / stride]."""
         weight, bias = self.weight, self.bias
         if exact:
             scale = self.scales()
             column = scale[:, None, None, None]
             weight = round_half_up(weight * column).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT) / column
             bias = round_half_up(bias * scale * self.source) / (scale * self.source)
-        out = F.conv2d(value, weight, bias, self.stride, self.padding)
-        if exact:
-            out = to_grid(out, self.units[:, None, None])
-        return out.clamp(0, BYTE / UNIT) if self.activation else out
+        out: Tensor = F.conv2d(value, weight, bias, self.stride, self.padding)
+        if not self.activation:
+            return out
+        return (round_half_even(out * UNIT) / UNIT if exact else out).clamp(0, BYTE / UNIT)
 
     @torch.no_grad()
     def integers(self) -> IntegerWeights:

@@ -1,4 +1,4 @@
-"""The image family's training loop: Adam on random crops, resumable at any checkpoint, judged on whole pictures.
+"""The image family's training loop: steps on random crops, resumable at any checkpoint, judged on whole pictures.
 
 Everything that the rest of a run depends on is in its checkpoint, the state of the random generator included: a run of
 a number of steps that is killed and resumed ends with the same bytes as one that was not (on one machine, with one
@@ -17,9 +17,10 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from latentwire.train.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import DivergedError
 from latentwire.train.image.network import Coded, ImageNetwork, squared_error
+from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
 from latentwire.train.image.settings import ImageSettings
 from latentwire.train.image.validate import Point, rate_difference, similarity, validate
@@ -75,11 +76,7 @@ class ImageLoop:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's types do not know it
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average)
-        bases = [self.network.analysis.klt.weight, self.network.synthesis.klt.weight]
-        others = [p for p in self.network.parameters() if all(p is not base for base in bases)]
-        rate = settings.learning_rate
-        groups = [{"params": others, "peak": rate}, {"params": bases, "peak": rate * settings.basis_rate}]
-        self.optimizer = torch.optim.Adam(groups, lr=rate)
+        self.optimizers = Optimizers(self.network, settings)
         self.generator = Generator().manual_seed(settings.seed)
         self.position = Position()
 
@@ -123,26 +120,30 @@ class ImageLoop:
     def step(self, done: float) -> float:
         """One step, ``done`` of the run being behind it; returns its loss."""
         settings, step = self.settings, self.position.step
-        warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
-        cosine = FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * warm * cosine
         image = self.crops.draw(settings.batch, self.generator)
         level = self._levels().to(self.device)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(torch.randint(0, 1 << 62, (1,), generator=self.generator)))
-            coded = self.network(image, level, exact=done >= settings.exact_from)
+            coarse = settings.arithmetic == "bfloat16"
+            coded = self.network(image, level, exact=done >= settings.exact_from, coarse=coarse)
         loss = self.loss(coded, image, level)
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"the loss is {loss.item()} at step {step}: lower --learning-rate, and look at the pictures"
             )
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         # MS-SSIM's slope is infinite where nothing of a crop's structure is left: one such crop must not end the run.
         if torch.isfinite(nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)):
-            self.optimizer.step()
+            self.optimizers.step(self._rate_factor(done))
         return self._count(loss.item())
+
+    def _rate_factor(self, done: float) -> float:
+        """The learning rate as a share of its peak: up over the warmup, level, then down along a cosine."""
+        warmup, hold = self.settings.warmup, self.settings.hold
+        warm = min(1.0, (self.position.step + 1) / warmup) if warmup else 1.0
+        cooled = min(max(done - hold, 0.0) / (1 - hold), 1.0)
+        return warm * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * cooled)) / 2)
 
     def _levels(self) -> Tensor:
         """Levels [batch] for a step: anywhere, or in every other step knots alone, whose ends are hardly ever drawn."""
@@ -209,7 +210,7 @@ class ImageLoop:
         tensors = {
             f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()
         }
-        tensors |= optimizer_tensors("optimizer", self.optimizer)
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.tensors().items()}
         tensors["random"] = self.generator.get_state()
         return Checkpoint(tensors, vars(self.position).copy())
 
@@ -217,7 +218,7 @@ class ImageLoop:
         """Go back to where a checkpoint of this very run was taken."""
         for part in ("network", "average", "best"):
             getattr(self, part).load_state_dict(checkpoint.part(part))
-        restore_optimizer(self.optimizer, checkpoint.part("optimizer"))
+        self.optimizers.restore(checkpoint.part("optimizer"))
         self.generator.set_state(checkpoint.tensors["random"])
         self.position = Position(**checkpoint.position)
 

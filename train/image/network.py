@@ -13,13 +13,16 @@ from latentwire.train.image.prior import (
     Prior,
     code_length,
     noisy,
+    rounded_hyper,
     row_scale,
     scale_row,
     straight_through,
 )
-from latentwire.train.image.transforms import RANGE, Analysis, Synthesis, warm_start
+from latentwire.train.image.transforms import RANGE, Analysis, Synthesis, arithmetic, between, warm_start
 
 GROUPS = [8, 24, 32, 64, 128]
+DEAD_ZONE = 0.08
+"""What export fits for each row lies around it; better than none by several percent of the rate."""
 STEP_LAW = 26.0  # step^2 = 26 / lambda for the loss bits per pixel + lambda * squared error in grey levels
 
 
@@ -31,13 +34,6 @@ class Coded(NamedTuple):
     hyper_bits: Tensor
 
 
-def between(knots: Tensor, level: Tensor) -> Tensor:
-    """Linear interpolation of knots [K, C] at levels [B] in 0..K-1: [B, C, 1, 1]."""
-    low = level.floor().clamp(max=len(knots) - 2).long()
-    part = (level - low)[:, None]
-    return (knots[low] * (1 - part) + knots[low + 1] * part)[:, :, None, None]
-
-
 class ImageNetwork(nn.Module):
     """`lambdas`: one per quality knot, rising; a level in 0..knots-1 lies between them, evenly in the logarithm."""
 
@@ -47,8 +43,8 @@ class ImageNetwork(nn.Module):
         super().__init__()
         latents = sum(GROUPS)
         self.register_buffer("lambdas", torch.tensor(lambdas))
-        self.analysis = Analysis(channels, latents, width)
-        self.synthesis = Synthesis(channels, latents, 64)
+        self.analysis = Analysis(channels, latents, width, len(lambdas))
+        self.synthesis = Synthesis(channels, latents, 64, len(lambdas))
         self.hyper_analysis = HyperAnalysis(latents, hyper, width)
         self.prior = Prior(GROUPS, hyper, width, 64, len(lambdas), with_means=128)
         self.log_gain = nn.Parameter(torch.zeros(len(lambdas), latents))
@@ -65,17 +61,26 @@ class ImageNetwork(nn.Module):
         """The trade-off lambda [B] at levels [B]."""
         return torch.exp(between(torch.log(self.lambdas)[:, None], level)).flatten()
 
-    def forward(self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None = None) -> Coded:
-        """Training (dead_zone None): uniform noise for the rate, straight-through rounding for the picture.
+    def forward(
+        self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None = None, coarse: bool = False
+    ) -> Coded:
+        """Code images at levels [B].
 
-        Otherwise symbols are rounded, towards zero by `dead_zone` more than half a step, as a packet's are.
+        Args:
+            image: float32 [B, C, H, W] in [-0.5, 0.5], sides multiples of 64.
+            level: float32 [B], 0 .. knots - 1.
+            exact: compute the probability model in integers, as it is exported.
+            dead_zone: how much of a step symbols are rounded towards zero beyond the half, as a packet's are. None is
+                for training: uniform noise for the rate, straight-through rounding with `DEAD_ZONE` for the picture.
+            coarse: compute the transforms in bfloat16, which is enough for gradients.
         """
         training = dead_zone is None
         gain = torch.exp(between(self.log_gain, level))
-        latents = self.analysis(image) * gain
+        with arithmetic(image.device, coarse=coarse):
+            latents = self.analysis(image, level).float() * gain
         hyper = self.hyper_analysis(latents, exact=exact)
         hyper_scale = torch.nn.functional.softplus(between(self.prior.hyper_scale, level)) + 0.05
-        rounded = torch.floor(hyper + 0.5)
+        rounded = rounded_hyper(hyper)
         hyper_bits = code_length(noisy(hyper) if training else rounded, hyper_scale).sum((1, 2, 3))
         symbols = straight_through(rounded, hyper)
         bits, restored = hyper_bits, []
@@ -84,20 +89,26 @@ class ImageNetwork(nn.Module):
         while True:
             value = latents[:, stage.start : stage.start + stage.channels]
             offset, scale = value - mean, row_scale(rows)
+            rounded = dead_zoned(offset.detach(), DEAD_ZONE if dead_zone is None else dead_zone)
             if training:
                 bits = bits + code_length(noisy(offset), scale).sum((1, 2, 3))
-                decoded = (torch.round(offset) + mean).detach()
             else:
-                rounded = offset.sign() * torch.floor(offset.abs() + 0.5 - dead_zone).clamp_min(0)
                 rounded = torch.where(rows > 0, rounded, 0)
                 bits = bits + (code_length(rounded, scale) * (rows > 0)).sum((1, 2, 3))
-                decoded = rounded + mean
+            decoded = rounded + mean.detach()
             restored.append(straight_through(decoded, value))
             try:
                 stage, mean, rows = stages.send(decoded)
             except StopIteration:
                 break
-        return Coded(self.synthesis(torch.cat(restored, 1) / gain), bits, hyper_bits)
+        with arithmetic(image.device, coarse=coarse):
+            picture = self.synthesis(torch.cat(restored, 1) / gain, level).float()
+        return Coded(picture, bits, hyper_bits)
+
+
+def dead_zoned(offset: Tensor, dead_zone: float) -> Tensor:
+    """Rounded, towards zero by `dead_zone` more than half a step."""
+    return offset.sign() * torch.floor(offset.abs() + (0.5 - dead_zone)).clamp_min(0)
 
 
 def squared_error(coded: Tensor, image: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from latentwire.train.image.integer import (
     IntegerConv,
     context_features,
     hyper_features,
-    round_half_up,
+    round_half_even,
     straight_through,
     to_grid,
 )
@@ -41,6 +41,8 @@ def code_length(value: Tensor, scale: Tensor) -> Tensor:
 class HyperAnalysis(nn.Module):
     """Latents [B, L, h, w] in quantization steps to hyper-latents [B, Z, h/4, w/4]; h and w multiples of 4.
 
+    `rounded_hyper` makes symbols of them.
+
     It decides only what is sent, so it need not be exact; being made of integer layers too, it runs as fast as they do
     and gives the same packet on every machine.
     """
@@ -52,7 +54,7 @@ class HyperAnalysis(nn.Module):
             nn.Identity(),
             IntegerConv(width, width, 4, stride=2),
             nn.Identity(),
-            IntegerConv(width, hyper, 4, stride=2, activation=False),
+            IntegerConv(width, hyper, 4, stride=2, units=1, activation=False),
         )
 
     def forward(self, latents: Tensor, *, exact: bool) -> Tensor:
@@ -89,7 +91,7 @@ class Stage(nn.Module):
         mean, nats = out[:, : self.means], out[:, self.means :]
         if not self.means:
             mean = torch.zeros_like(nats)
-        return mean, nats * ROWS_PER_NAT
+        return to_grid(mean, UNIT) if exact else mean, nats * ROWS_PER_NAT
 
 
 class Prior(nn.Module):
@@ -133,9 +135,14 @@ class Prior(nn.Module):
             mean, rows = stage(features, decoded, exact=exact)
             rows = rows + base[:, stage.start : stage.start + stage.channels]
             if exact:
-                rows = round_half_up(rows)
+                rows = round_half_even(rows)
             latest = yield stage, mean, rows.clamp(0, ROWS - 1)
             decoded = torch.cat([decoded, latest], 1)
+
+
+def rounded_hyper(hyper: Tensor) -> Tensor:
+    """Symbols of hyper-latents; a byte holds them."""
+    return torch.round(hyper).clamp(-128, 127)
 
 
 def row_scale(rows: Tensor) -> Tensor:
@@ -153,4 +160,13 @@ def noisy(value: Tensor) -> Tensor:
     return value + torch.rand_like(value) - 0.5
 
 
-__all__ = ["HyperAnalysis", "Prior", "code_length", "noisy", "row_scale", "scale_row", "straight_through"]
+__all__ = [
+    "HyperAnalysis",
+    "Prior",
+    "code_length",
+    "noisy",
+    "rounded_hyper",
+    "row_scale",
+    "scale_row",
+    "straight_through",
+]

@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from latentwire.train.errors import SettingsError
-from latentwire.train.settings import require_above_zero, require_at_least, require_choice, require_fraction
+from latentwire.train.settings import Arithmetic, require_above_zero, require_at_least, require_choice, require_fraction
 
 Distortion = Literal["mse", "ms-ssim", "mix"]
 Device = Literal["auto", "cpu", "cuda"]
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)
+Optimizer = Literal["muon", "adam"]
+LAMBDAS = (0.0009, 0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)
 SMALLEST_CROP = 256
 
 
@@ -26,7 +27,12 @@ class ImageSettings:
         batch: crops in a step.
         crop: side of the crops in pixels, a multiple of 64.
         scales: the pictures are used at each of these sizes.
-        learning_rate: Adam's step size at its peak; a cosine takes it down to a fiftieth.
+        optimizer: `muon` takes torch's Muon for the convolutions' matrices and Adam for everything else, `adam` Adam
+            for all.
+        arithmetic: of the transforms in training. `bfloat16` is faster where the processor has it.
+        learning_rate: size of a step at its peak.
+        hold: share of the run over which the learning rate stays at its peak, before a cosine takes it down to a
+            fiftieth.
         basis_rate: learning rate of the layers that start from the KLT, relative to the others.
         warmup: steps over which the learning rate rises.
         clip: largest norm of the gradient.
@@ -50,7 +56,10 @@ class ImageSettings:
     batch: int = 4
     crop: int = SMALLEST_CROP
     scales: tuple[float, ...] = (1.0, 0.8)
+    optimizer: Optimizer = "muon"
+    arithmetic: Arithmetic = "float32"
     learning_rate: float = 5e-4
+    hold: float = 0.0
     basis_rate: float = 1 / 3
     warmup: int = 300
     clip: float = 1.0
@@ -73,7 +82,9 @@ class ImageSettings:
         require_at_least(0, warmup=self.warmup, steps=self.steps, minutes=self.minutes, seed=self.seed)
         require_above_zero(learning_rate=self.learning_rate, basis_rate=self.basis_rate, clip=self.clip)
         require_above_zero(checkpoint_minutes=self.checkpoint_minutes)
-        require_fraction(average=self.average, exact_from=self.exact_from)
+        require_fraction(average=self.average, exact_from=self.exact_from, hold=self.hold)
+        require_choice(Optimizer, optimizer=self.optimizer)
+        require_choice(Arithmetic, arithmetic=self.arithmetic)
         require_choice(Distortion, distortion=self.distortion)
         require_choice(Device, device=self.device)
         if self.width % 8:

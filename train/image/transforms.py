@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 PATCH = 16  # pixels per latent position, each way
 RANGE = 255.0  # latents are in units of one grey level
+
+
+def between(knots: Tensor, level: Tensor) -> Tensor:
+    """Linear interpolation of knots [K, C] at levels [B] in 0..K-1: [B, C, 1, 1]."""
+    low = level.floor().clamp(max=len(knots) - 2).long()
+    part = (level - low)[:, None]
+    return (knots[low] * (1 - part) + knots[low + 1] * part)[:, :, None, None]
+
+
+def arithmetic(device: torch.device, *, coarse: bool) -> contextlib.AbstractContextManager[object]:
+    """In which convolutions and products are computed in bfloat16 where `coarse`, in float32 otherwise."""
+    if device.type == "meta":  # shapes without numbers have no arithmetic
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=coarse)
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -29,18 +45,25 @@ class Block(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """[B, channels, H, W] to the same shape."""
-        change: Tensor = self.project(F.relu(self.expand(self.spatial(value))))
+        # bfloat16 slows this one convolution down, as torch computes its gradient on CPUs.
+        with arithmetic(value.device, coarse=False):
+            seen = self.spatial(value.to(self.spatial.weight.dtype))
+        change: Tensor = self.project(F.relu(self.expand(seen)))
         return value + change
 
 
 class Analysis(nn.Module):
-    """Pixels [B, C, H, W] in [-0.5, 0.5] to latents [B, L, H/16, W/16] in grey levels; H and W multiples of 16."""
+    """Pixels [B, C, H, W] in [-0.5, 0.5] to latents [B, L, H/16, W/16] in grey levels; H and W multiples of 16.
 
-    def __init__(self, channels: int, latents: int, width: int) -> None:
+    `level_bias` [knots, width] tells the residual network which quality is asked for.
+    """
+
+    def __init__(self, channels: int, latents: int, width: int, knots: int) -> None:
         super().__init__()
         self.klt = nn.Conv2d(channels, latents, PATCH, PATCH, bias=False)
+        self.first = nn.Conv2d(channels, width, 8, 8)
+        self.level_bias = nn.Parameter(torch.zeros(knots, width))
         self.net = nn.Sequential(
-            nn.Conv2d(channels, width, 8, 8),
             Block(width),
             nn.Conv2d(width, 2 * width, 2, 2),
             Block(2 * width),
@@ -48,28 +71,31 @@ class Analysis(nn.Module):
             zeroed(nn.Conv2d(2 * width, latents, 1)),
         )
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Latents of an image; shapes as above."""
-        latents: Tensor = self.klt(image) * RANGE + self.net(image) * (RANGE / 4)
+    def forward(self, image: Tensor, level: Tensor) -> Tensor:
+        """Latents of images at levels [B]; shapes as above."""
+        features = self.first(image) + between(self.level_bias, level)
+        latents: Tensor = self.klt(image) * RANGE + self.net(features) * (RANGE / 4)
         return latents
 
 
 class Synthesis(nn.Module):
     """Latents [B, L, h, w] in grey levels to pixels [B, C, 16 h, 16 w] around [-0.5, 0.5].
 
-    Convolutions and DepthToSpace only: no transposed convolution, which runs slowly as int8 and on many accelerators.
+    `level_bias` [knots, 3 width] tells the residual network how coarsely the latents were quantized. Convolutions and
+    DepthToSpace only: no transposed convolution, which runs slowly as int8 and on many accelerators.
     """
 
-    def __init__(self, channels: int, latents: int, width: int) -> None:
+    def __init__(self, channels: int, latents: int, width: int, knots: int) -> None:
         super().__init__()
         self.klt = nn.Conv2d(latents, channels * PATCH**2, 1, bias=False)
         wide, fine = 3 * width, 2 * width
+        self.first = nn.Conv2d(latents, wide, 1)
+        self.level_bias = nn.Parameter(torch.zeros(knots, wide))
         self.net = nn.Sequential(
-            nn.Conv2d(latents, wide, 1),
-            *(Block(wide) for _ in range(4)),
+            *(Block(wide) for _ in range(6)),
             nn.Conv2d(wide, 4 * fine, 1),
             nn.PixelShuffle(2),
-            *(Block(fine) for _ in range(3)),
+            *(Block(fine) for _ in range(4)),
             nn.Conv2d(fine, 4 * width, 1),
             nn.PixelShuffle(2),
             *(Block(width) for _ in range(2)),
@@ -77,10 +103,11 @@ class Synthesis(nn.Module):
             nn.PixelShuffle(4),
         )
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """The image of latents; shapes as above."""
+    def forward(self, latents: Tensor, level: Tensor) -> Tensor:
+        """The images of latents that were quantized at levels [B]; shapes as above."""
         scaled = latents / RANGE
-        image: Tensor = F.pixel_shuffle(self.klt(scaled), PATCH) + self.net(scaled)
+        features = self.first(scaled) + between(self.level_bias, level)
+        image: Tensor = F.pixel_shuffle(self.klt(scaled), PATCH) + self.net(features)
         return image
 
 

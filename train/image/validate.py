@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentwire.runtime.errors import InputShapeError
-from latentwire.train.image.network import ImageNetwork, squared_error
+from latentwire.train.image.network import DEAD_ZONE, ImageNetwork, squared_error
 from latentwire.train.image.settings import Distortion
 
-DEAD_ZONE = 0.08
 LEVELS = (1, 3, 5, 7)
 """Eighths of the way from the lowest level to the highest."""
 SMALLEST_SIMILARITY = 161

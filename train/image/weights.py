@@ -14,7 +14,7 @@ from latentwire.train.run import CHECKPOINT_FILE
 
 PARTS = ("best", "average", "network")
 """Where weights are looked for in a checkpoint, the first that is there."""
-BY_KNOT = ("log_gain", "prior.base", "prior.hyper_scale")
+BY_KNOT = ("log_gain", "prior.base", "prior.hyper_scale", "analysis.level_bias", "synthesis.level_bias")
 """Tensors [knots, ...] that belong to trade-offs."""
 
 
