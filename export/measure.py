@@ -6,7 +6,7 @@ scaled to [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,11 @@ def batches(array: Array, size: int = BATCH) -> Iterator[Array]:
 def run_batched(model: ort.InferenceSession, name: str, array: Array) -> Array:
     """The first output for all of ``array``, fed in batches as input ``name``."""
     return np.concatenate([model.run(None, {name: batch})[0] for batch in batches(array)])
+
+
+def run_known(model: ort.InferenceSession, known: Mapping[str, Array]) -> Array:
+    """The first output, of those values that the model has inputs for."""
+    return model.run(None, {entry.name: known[entry.name] for entry in model.get_inputs()})[0]  # type: ignore[no-any-return]
 
 
 def mse(items: Array, restored: Array, contract: ItemContract) -> float:

@@ -121,22 +121,23 @@ class BundleWriter:
         write_card(self.folder / "CARD.md", self._write_manifest(parity))
 
     def _golden(self, items: Array) -> Golden:
-        latents = self._session("analysis.fp32").run(["latents"], {"input": items})[0]
+        analysis = self._session("analysis.fp32")
         coder = measure.Coder(self._session("pack.exact"), self._session("unpack.exact"), self.identity.size_axes)
         decoder = self._session("decoder.fp32")
         cases = []
         for quality in GOLDEN_QUALITIES:
+            latents = measure.run_known(analysis, {"input": items, "quality": np.asarray(quality, np.uint8)})
             packet = coder.packet(latents, items.shape, quality)
             stem = f"golden/q{quality:03d}"
             case = GoldenCase(
                 quality,
+                latents=self._write_array(f"{stem}.latents.npy", latents),
                 packet=self._write(f"{stem}.packet", packet.tobytes()),
                 symbols=self._write_array(f"{stem}.symbols.npy", coder.restore(packet)["symbols"]),
                 output=self._write_array(f"{stem}.output.npy", decoder.run(["output"], {"packet": packet})[0]),
             )
             cases.append(case)
-        source = self._write_array("golden/input.npy", items)
-        return Golden(source, self._write_array("golden/latents.npy", latents), tuple(cases))
+        return Golden(self._write_array("golden/input.npy", items), tuple(cases))
 
     def _write_manifest(self, parity: Mapping[str, Any] | None) -> Manifest:
         manifest = Manifest(

@@ -98,7 +98,7 @@ def convolution(op: Op, layer: Layer, picture: Value, bias: Value, divisor: npt.
 
 
 def activation(op: Op, layer: Layer, picture: Value, zero: int = 0) -> Value:
-    """Bytes [1, h / stride, w / stride, out]: the output plus ``zero``, clipped to 0..255, which is this family's ReLU."""
+    """Bytes [1, h / stride, w / stride, out]: the output plus ``zero``, clipped to 0..255: the ReLU here."""
     bias = table(op, layer.bias, f"{layer.name}.bias")
     return convolution(op, layer, picture, bias, layer.divisor, zero)
 

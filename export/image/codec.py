@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -153,15 +153,18 @@ def make_transforms(
     if "int8" in precisions:
         analysis["int8"] = analysis_piece(to_int8(plain, pictures))
     if "fp16" in precisions:
-        analysis["fp16"] = analysis_piece(export_analysis(in_half(AnalysisTransform(network), "rest")))
-        synthesis["fp16"] = synthesis_piece(export_synthesis(in_half(SynthesisTransform(network), "network")))
+        analysis["fp16"] = analysis_piece(export_analysis(in_half(AnalysisTransform(network))))
+        synthesis["fp16"] = synthesis_piece(export_synthesis(in_half(SynthesisTransform(network))))
     return analysis, synthesis
 
 
-def in_half(transform: nn.Module, part: str) -> nn.Module:
-    """A copy with one submodule in half precision; the KLT's own sums are too large for it on the encoder's side."""
+Transform = TypeVar("Transform", AnalysisTransform, SynthesisTransform)
+
+
+def in_half(transform: Transform) -> Transform:
+    """A copy with the residual network in half precision; the KLT's sums are too large for it on the encoder's side."""
     result = copy.deepcopy(transform)
-    setattr(result, part, Half(getattr(result, part)))
+    result.add_module("rest", Half(result.rest))
     return result
 
 
@@ -174,12 +177,11 @@ def export_analysis(transform: nn.Module) -> onnx.ModelProto:
     return trace(transform, examples, axes, ["picture", "quality"], "latents", "analysis")
 
 
-def export_synthesis(transform: nn.Module) -> onnx.ModelProto:
+def export_synthesis(transform: SynthesisTransform) -> onnx.ModelProto:
     """Latents, quality uint8 [1] -> picture float32 [16 h, 16 w, 3]."""
     axes = {
         axis + 2: torch.export.Dim(name, min=1, max=4 * LARGEST_EXPORT)
         for axis, name in enumerate(("latent_height", "latent_width"))
     }
-    klt = next(module for name, module in transform.named_modules() if name.endswith("klt"))
-    examples = [torch.zeros(1, klt.in_channels, 8, 12), torch.tensor([DEFAULT_QUALITY], dtype=torch.uint8)]
+    examples = [torch.zeros(1, transform.klt.in_channels, 8, 12), torch.tensor([DEFAULT_QUALITY], dtype=torch.uint8)]
     return trace(transform, examples, axes, ["latents", "quality"], "picture", "synthesis")

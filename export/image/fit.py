@@ -64,6 +64,7 @@ def fit_tables(network: ImageNetwork, images: Sequence[Image], rounds: int = 2) 
         network=network_of(network.prior),
         analysis=analysis_of(network),
         knobs=replace(knobs, base=knobs.base - SIXTEENTHS * np.int32(uncoded)),
+        hyper_curve=np.abs(np.arange(QUALITIES)[:, None] - np.asarray(FIT_QUALITIES)).argmin(1).astype(np.uint8),
         hyper_index=np.where(hyper_index > 0, hyper_index + len(latent_frequency), 0).astype(np.uint8),
         frequency=np.concatenate([hyper_frequency[:1], latent_frequency, hyper_frequency[1:]]),
         rounding=rounding.offsets[uncoded:],
@@ -151,9 +152,7 @@ def row_histogram(histogram: npt.NDArray[np.float64], rounding: float, row: int)
 
 
 def hyper_tables(histograms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-    """(frequency uint16 [D, S] with the certain row first, index uint8 [256, Z]) from histograms at some qualities."""
-    nearest = np.abs(np.arange(QUALITIES)[:, None] - np.asarray(FIT_QUALITIES)[None]).argmin(1)
+    """(Frequencies uint16 [D, S] with the certain row first, index uint8 [C, Z]) from histograms [C, Z, S]."""
     shares = (histograms + 1e-9) / (histograms.sum(-1, keepdims=True) + 1e-9 * COLUMNS)
     varying = histograms.sum(-1) > histograms[..., ZERO]
-    frequency, index = cluster(shares, varying, HYPER_ROWS)
-    return frequency, index[nearest]
+    return cluster(shares, varying, HYPER_ROWS)

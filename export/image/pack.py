@@ -167,8 +167,8 @@ class Writer:
         escaped = op.Compress(values, op.GreaterOrEqual(packed, ESCAPED))
         listed = escapes.write(op, op.Cast(escaped, to=INT64))
         sign_words = signs.to_words(op, self.last_negatives())
-        # Summed in rows of 64, as whole vectors. The lower fields add less than 1/16 unit an element; the marks of escapes
-        # are taken away.
+        # Summed in rows of 64, as whole vectors. The lower fields add less than 1/16 unit an element; the marks of
+        # escapes are taken away.
         rows = rans.grid(op, packed, op.Size(packed), number(op, 64), filler=0)
         marked = op.Div(op.ReduceSum(op.ReduceSum(rows, [0], keepdims=0), keepdims=0), 1 << 32)
         cost = op.Sub(marked, op.Mul(op.Size(escaped), ESCAPED >> 32))

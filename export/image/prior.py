@@ -61,7 +61,7 @@ class Prediction:
 
 
 CodeStage = Callable[[Prediction], Value | None]
-"""Codes one group; returns its decoded latents, float32 [1, h, w, c] in sixteenths of a step, or None for the last's."""
+"""Codes one group; returns its decoded latents, float32 [1, h, w, c] in sixteenths of a step, None for the last's."""
 
 
 @dataclass
@@ -162,5 +162,6 @@ def hyper_analysis(op: Op, tables: ImageTables, scaled: Value) -> Value:
 
 def hyper_rows(op: Op, tables: ImageTables, quality: Value, cells: Grid) -> Value:
     """Table rows of the hyper-latents, uint8 [1, h / 4, w / 4, Z]."""
-    rows = op.Gather(table(op, tables.hyper_index, "hyper_index"), quality)
+    curve = op.Cast(op.Gather(table(op, tables.hyper_curve, "hyper_curve"), quality), to=INT32)
+    rows = op.Gather(table(op, tables.hyper_index, "hyper_index"), curve)
     return op.Expand(rows, op.Concat(vector(op, [1]), cells.hyper_height, cells.hyper_width, vector(op, [1]), axis=0))  # type: ignore[no-any-return]

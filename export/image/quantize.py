@@ -24,7 +24,7 @@ SIDE = 256
 
 
 class PictureReader(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds pictures one by one, each at another quality; the last holds every level, so that bytes stay what they are."""
+    """Feeds pictures, each at another quality; the last one holds every level, so that a byte stays the byte it is."""
 
     def __init__(self, pictures: Sequence[Image]) -> None:
         extremes = np.zeros((64, 64, 3), np.uint8)

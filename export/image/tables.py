@@ -114,7 +114,8 @@ class ImageTables:
         network: the integer network.
         analysis: layers of the hyper-analysis, the encoder's own affair.
         knobs: what quality selects.
-        hyper_index: uint8 [256, Z], table row of each hyper-latent.
+        hyper_curve: uint8 [256], which row of ``hyper_index`` a quality has.
+        hyper_index: uint8 [C, Z], table row of each hyper-latent.
         frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol
             k - (S - 1) / 2. Row 0 is the certain one: what belongs to it is 0 and not coded. Rows up to R - 1 are the
             latents', the others the hyper-latents'.
@@ -126,6 +127,7 @@ class ImageTables:
     network: Network
     analysis: tuple[Layer, ...]
     knobs: Knobs
+    hyper_curve: npt.NDArray[np.uint8]
     hyper_index: npt.NDArray[np.uint8]
     frequency: npt.NDArray[np.uint16]
     rounding: npt.NDArray[np.float32]
@@ -147,6 +149,10 @@ class ImageTables:
         """Z."""
         return int(self.hyper_index.shape[1])
 
+    def hyper_rows(self, quality: int) -> npt.NDArray[np.uint8]:
+        """Table rows of the hyper-latents at one quality, uint8 [Z]."""
+        return self.hyper_index[self.hyper_curve[quality]]  # type: ignore[no-any-return]
+
     @property
     def latent_rows(self) -> int:
         """R."""
@@ -162,6 +168,7 @@ class ImageTables:
         parts: dict[str, npt.NDArray[Any]] = {
             "gain": self.knobs.gain,
             "base": self.knobs.base,
+            "hyper_curve": self.hyper_curve,
             "hyper_index": self.hyper_index,
             "frequency": self.frequency,
         }

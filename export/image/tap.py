@@ -12,13 +12,14 @@ import onnx
 from latentwire.export import measure
 from latentwire.export.graph.builder import duplicate
 from latentwire.export.image.pack import CODED, COST, SENT
+from latentwire.export.tables import COST_UNITS
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One packet uint8 [n], its symbols int32 [P, L], its hyper-latents' int32 [P / 16, Z], and their ideal bits."""
+    """One packet uint8 [n], its symbols int32 [h, w, L] and [h / 4, w / 4, Z], and their ideal bits."""
 
     packet: Array
     symbols: Array
@@ -48,7 +49,7 @@ class Tap:
         packet, cost, *found = self.session.run(["packet", COST, *names], feed)
         masks, values = found[: self.stages], found[self.stages :]
         hyper, *groups = [spread(*pair) for pair in zip(masks, values, strict=True)]
-        return Sent(packet, np.concatenate(groups, 1), hyper, float(cost) / 256)
+        return Sent(packet, np.concatenate(groups, -1)[0], hyper[0], float(cost) / COST_UNITS)
 
 
 def spread(coded: Array, values: Array) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentwire.export.tables import QUALITIES
@@ -108,9 +109,12 @@ class SynthesisTransform(nn.Module):
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network.synthesis).requires_grad_(False)
+        source = copy.deepcopy(network.synthesis).requires_grad_(False)
+        self.klt, self.first, self.level_bias, self.rest = source.klt, source.first, source.level_bias, source.net
 
     def forward(self, latents: Tensor, quality: Tensor) -> Tensor:
         """A whole picture that was sent at a quality uint8 [1], clipped to 0..255."""
-        picture = self.network(latents, level_of(quality, self.network.level_bias))[0].permute(1, 2, 0)
-        return torch.clamp(picture * RANGE + RANGE / 2, 0.0, RANGE)
+        scaled = latents / RANGE
+        features = self.first(scaled) + between(self.level_bias, level_of(quality, self.level_bias))
+        image = F.pixel_shuffle(self.klt(scaled), PATCH) + self.rest(features)
+        return torch.clamp(image[0].permute(1, 2, 0) * RANGE + RANGE / 2, 0.0, RANGE)

@@ -151,7 +151,7 @@ class Reader:
         if found.last:
             return None
         decoded = spread.place(op, sixteenths, FLOAT)
-        return decoded if found.mean is None else op.Add(decoded, found.mean)  # type: ignore[no-any-return]
+        return decoded if found.mean is None else op.Add(decoded, found.mean)
 
     def spread(self, coded: Value) -> Spread:
         """Where values go of which those in ``coded`` were sent, if the packet was not refused until now."""

@@ -1,5 +1,7 @@
 """Integer layers of the graph against NumPy's int64 and against the torch layers that they are made from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,49 +9,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwire.export.graph import integer
-from latentwire.export.graph.builder import INT32, UINT8, build_model, value
+from latentwire.export.graph.builder import FLOAT, INT32, UINT8, build_model, table, value
 from latentwire.export.graph.integer import Layer
 from latentwire.export.image.integers import layer_of
+from latentwire.export.image.tables import Network
 from latentwire.export.measure import session
-from latentwire.train.image.integer import IntegerConv, context_features
+from latentwire.export.verify import LEVELS
+from latentwire.train.image.integer import IntegerConv, context_features, hyper_features
 
 
 def random_layer(size: int, stride: int, zero: int, seed: int) -> Layer:
     rng = np.random.default_rng(seed)
     return Layer(
         "layer",
-        rng.integers(-63, 64, (size * size * 5, 7)).astype(np.int8),
+        rng.integers(-63, 64, (7, 5, size, size)).astype(np.int8),
         rng.integers(-20000, 20000, 7).astype(np.int32),
         (2 ** rng.integers(0, 12, 7)).astype(np.int32),
-        size,
         stride,
         zero,
     )
 
 
 def numpy_sums(layer: Layer, picture: np.ndarray) -> np.ndarray:
-    """Sums of products without bias, int64 [h' * w', out]."""
+    """Sums of products and bias, int64 [h', w', out], of bytes [h, w, in]."""
     before = (layer.size - layer.stride + 1) // 2
     after = layer.size - layer.stride - before
     values = np.pad(picture.astype(np.int64) - layer.zero, [(before, after), (before, after), (0, 0)])
-    rows = [
-        values[y : y + layer.size, x : x + layer.size].ravel()
-        for y in range(0, picture.shape[0], layer.stride)
-        for x in range(0, picture.shape[1], layer.stride)
-    ]
-    return np.stack(rows) @ layer.weight.astype(np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(values, (layer.size, layer.size), (0, 1))
+    windows = windows[:: layer.stride, :: layer.stride]
+    return np.einsum("hwikl,oikl->hwo", windows, layer.weight.astype(np.int64)) + layer.bias
 
 
-def run(layer: Layer, picture: np.ndarray, signed: bool) -> np.ndarray:
-    def trace(op, source):
-        rows = op.Reshape(source, [-1, picture.shape[-1]]) if layer.size == 1 else source
-        if signed:
-            return [integer.signed(op, layer, integer.products(op, layer, rows))]
-        return [integer.activation(op, layer, rows)]
+def half_even(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """The nearest integer to a quotient of integers, of two the even one, in integers alone."""
+    floor, rest = np.divmod(numerator, denominator)
+    up = (2 * rest > denominator) | ((2 * rest == denominator) & (floor % 2 == 1))
+    return floor + up
 
-    dtype = INT32 if signed else UINT8
-    model = build_model(trace, [value("x", UINT8, ["h", "w", 5])], [value("y", dtype, ["p", 7])], "layer")
-    return session(model).run(None, {"x": picture})[0]
+
+def run(trace, picture: np.ndarray, outputs: list, **options) -> list[np.ndarray]:
+    model = build_model(trace, [value("x", UINT8, [1, "h", "w", 5])], outputs, "layer")
+    return session(model, **options).run(None, {"x": picture[None]})
 
 
 @settings(max_examples=25, deadline=None)
@@ -58,14 +58,32 @@ def run(layer: Layer, picture: np.ndarray, signed: bool) -> np.ndarray:
     zero=st.sampled_from([0, 128]),
     blocks=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     seed=st.integers(0, 999),
+    level=st.sampled_from(sorted(LEVELS)),
 )
-def test_layers_are_exact(shape, zero, blocks, seed):
+def test_layers_are_exact(shape, zero, blocks, seed, level):
     size, stride = shape
     layer = random_layer(size, stride, zero, seed)
-    picture = np.random.default_rng(seed).integers(0, 256, (2 * blocks[0], 2 * blocks[1], 5)).astype(np.uint8)
-    sums = numpy_sums(layer, picture) + layer.bias + layer.divisor // 2
-    np.testing.assert_array_equal(run(layer, picture, signed=True), np.floor_divide(sums, layer.divisor))
-    np.testing.assert_array_equal(run(layer, picture, signed=False), np.clip(sums // layer.divisor, 0, 255))
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(0, 256, (2 * blocks[0], 2 * blocks[1], 5)).astype(np.uint8)
+    addend = rng.integers(-500, 500, 7).astype(np.int32)
+    sums = numpy_sums(layer, picture)
+
+    def trace(op, source):
+        plain, moved, whole = (replace(layer, name=name) for name in ("plain", "moved", "whole"))
+        found = [
+            integer.activation(op, plain, source, zero=100),
+            integer.shifted(op, moved, source, table(op, addend, "addend"), 16),
+        ]
+        return found + ([integer.whole_numbers(op, whole, source)] if size == 1 and not zero else [])
+
+    outputs = [value(name, UINT8, [1, "p", "q", 7]) for name in ("y", "z")]
+    outputs += [value("n", FLOAT, [1, "p", "q", 7])] if size == 1 and not zero else []
+    found = run(trace, picture, outputs, level=LEVELS[level])
+    np.testing.assert_array_equal(found[0][0], np.clip(half_even(sums, layer.divisor) + 100, 0, 255))
+    moved = half_even(sums + addend * layer.divisor.astype(np.int64), 16 * layer.divisor)
+    np.testing.assert_array_equal(found[1][0], np.clip(moved, 0, 255))
+    if len(found) > 2:
+        np.testing.assert_array_equal(found[2][0], (2 * sums + layer.divisor) // (2 * layer.divisor))
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (4, 2)])
@@ -75,35 +93,51 @@ def test_a_trained_layer_gives_the_graphs_integers(size, stride):
     picture = np.random.default_rng(1).integers(0, 256, (6, 8, 5)).astype(np.uint8)
     with torch.no_grad():
         wanted = convolution(torch.tensor(picture).permute(2, 0, 1)[None].float() / 16, exact=True) * 16
-    found = run(layer_of(convolution, "layer"), picture, signed=False)
-    np.testing.assert_array_equal(found, wanted[0].permute(1, 2, 0).reshape(-1, 7).numpy())
+    layer = layer_of(convolution, "layer")
+    outputs = [value("y", UINT8, [1, "p", "q", 7])]
+    (found,) = run(lambda op, source: [integer.activation(op, layer, source)], picture, outputs)
+    np.testing.assert_array_equal(found[0], wanted[0].permute(1, 2, 0).numpy())
 
 
 def test_weights_of_more_than_six_bits_are_refused():
     with pytest.raises(ValueError, match="saturate"):
-        Layer("wide", np.full((4, 2), 64, np.int8), np.zeros(2, np.int32), np.ones(2, np.int32))
+        Layer("wide", np.full((2, 4, 1, 1), 64, np.int8), np.zeros(2, np.int32), np.ones(2, np.int32))
+
+
+def test_sums_that_float32_cannot_hold_are_refused():
+    layer = Layer("deep", np.full((1, 1000, 1, 1), 63, np.int8), np.zeros(1, np.int32), np.ones(1, np.int32))
+    with pytest.raises(ValueError, match="deep: sums may reach 17113576, float32 is exact below 16777216"):
+        Network((layer,), ())
 
 
 def test_features_of_decoded_latents_are_those_of_training():
-    values = np.random.default_rng(0).integers(-4000, 4000, (50, 6)).astype(np.int32)
+    values = np.random.default_rng(0).integers(-4000, 4000, (1, 5, 10, 6)).astype(np.float32)
 
     def trace(op, source):
         return list(integer.squashed_parts(op, source))
 
-    outputs = [value(name, UINT8, ["p", 6]) for name in ("size", "positive")]
-    model = build_model(trace, [value("x", INT32, ["p", 6])], outputs, "features")
-    found = np.concatenate(session(model).run(None, {"x": values}), 1)
-    wanted = context_features(torch.tensor(values / 16).float().T[None, :, :, None], exact=True) * 16
-    np.testing.assert_array_equal(found, wanted[0, :, :, 0].T.numpy())
+    outputs = [value(name, UINT8, [1, "h", "w", 6]) for name in ("size", "positive")]
+    model = build_model(trace, [value("x", FLOAT, [1, "h", "w", 6])], outputs, "features")
+    found = np.concatenate(session(model).run(None, {"x": values}), 3)
+    wanted = context_features(torch.tensor(values / 16).permute(0, 3, 1, 2), exact=True) * 16
+    np.testing.assert_array_equal(found, wanted.permute(0, 2, 3, 1).numpy())
+
+
+def test_features_of_latents_are_those_of_training():
+    values = np.random.default_rng(0).normal(0, 900, (1, 5, 10, 32)).astype(np.float32)
+    inputs, outputs = [value("x", FLOAT, [1, "h", "w", 32])], [value("size", UINT8, [1, "h", "w", 32])]
+    model = build_model(lambda op, source: [integer.squash(op, op.Abs(source))], inputs, outputs, "features")
+    wanted = hyper_features(torch.tensor(values / 16).permute(0, 3, 1, 2), exact=True)[:, :32] * 16
+    np.testing.assert_array_equal(session(model).run(None, {"x": values})[0], wanted.permute(0, 2, 3, 1).numpy())
 
 
 def test_a_pixel_shuffle_is_torchs():
-    values = np.arange(2 * 3 * 8).astype(np.uint8).reshape(6, 8)
+    values = np.arange(2 * 3 * 8).astype(np.int32).reshape(1, 2, 3, 8)
 
     def trace(op, source):
         return [integer.pixel_shuffle(op, source, op.Constant(value_ints=[2]), op.Constant(value_ints=[3]), 2)]
 
-    model = build_model(trace, [value("x", UINT8, [6, 8])], [value("y", UINT8, ["h", "w", 2])], "shuffle")
+    model = build_model(trace, [value("x", INT32, [1, 2, 3, 8])], [value("y", INT32, [1, "h", "w", 2])], "shuffle")
     found = session(model).run(None, {"x": values})[0]
     blocks = torch.tensor(values.reshape(2, 3, 2, 2, 2)).permute(4, 2, 3, 0, 1).reshape(1, 8, 2, 3)
-    np.testing.assert_array_equal(found, torch.pixel_shuffle(blocks, 2)[0].permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(found[0], torch.pixel_shuffle(blocks, 2)[0].permute(1, 2, 0).numpy())
