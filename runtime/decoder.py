@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO
 
@@ -53,7 +53,7 @@ class Decoder(CodecHalf):
             IncompatibleError: a packet of another codec or packet version.
         """
         if self._by_pieces:
-            return self._synthesize(self._unpack(packet))
+            return self._synthesize(packet)
         output, status = self._sessions["decoder"].run_on_packet(["output", "status"], self._checked(packet))
         _check_status(status)
         return output
@@ -152,29 +152,28 @@ class Decoder(CodecHalf):
         return self._latents(packet)
 
     def symbols(self, packet: Bytes) -> Array:
-        """The packet's symbols as they were coded, int32 [P, C].
+        """The packet's symbols as they were coded, int32 [P, C] for vectors and [h, w, C] for a picture.
 
         Raises:
             VariantError: the codec is a lone file without the unpack piece.
             RemoteError: as in `decode`.
         """
-        symbols, status = self._sessions["unpack"].run_on_packet(["symbols", "status"], self._checked(packet))
-        _check_status(status)
-        return symbols
+        return self._unpack(packet, ["symbols"])[0]
 
     def _latents(self, packet: Bytes) -> Array:
-        return self._unpack(packet)[0]
+        return self._unpack(packet, ["latents"])[0]
 
-    def _unpack(self, packet: Bytes) -> tuple[Array, Array]:
-        names = ["latents", "size", "status"]
-        latents, size, status = self._sessions["unpack"].run_on_packet(names, self._checked(packet))
+    def _unpack(self, packet: Bytes, names: Sequence[str]) -> list[Array]:
+        """What the unpack piece says of a packet, by name."""
+        *found, status = self._sessions["unpack"].run_on_packet([*names, "status"], self._checked(packet))
         _check_status(status)
-        return latents, size
+        return found
 
-    def _synthesize(self, unpacked: tuple[Array, Array]) -> Array:
-        feed = dict(zip(("latents", "size"), unpacked, strict=True))
-        session = self._sessions["synthesis"]
-        return session.run(["output"], {name: feed[name] for name in session.input_names})[0]
+    def _synthesize(self, packet: Bytes) -> Array:
+        """Everything that the synthesis transform takes comes out of the unpack piece."""
+        synthesis = self._sessions["synthesis"]
+        names = synthesis.input_names
+        return synthesis.run(["output"], dict(zip(names, self._unpack(packet, names), strict=True)))[0]
 
     def _checked(self, packet: Bytes) -> Array:
         if not isinstance(packet, bytes | bytearray | memoryview):

@@ -141,17 +141,25 @@ class Encoder(CodecHalf):
         return self._sent(self._sessions["encoder"].run(["packet"], feed)[0])
 
     def _repeatable(self, items: Array) -> Callable[[int], bytes]:
-        """Quality -> packet; the items are analysed only once where the pieces are at hand."""
+        """Quality -> packet, by the pieces where they are at hand."""
         if not self._has_pieces:
             return lambda quality: self._encode(items, quality)
-        latents = self._sessions["analysis"].run(["latents"], {"input": items})[0]
-        size, pack = np.asarray(self._size(items), np.int64), self._sessions["pack"]
+        latents, pack = self._analysed(items), self._sessions["pack"]
+        size = np.asarray(self._size(items), np.int64)
 
         def encode(quality: int) -> bytes:
-            feed = {"latents": latents, "quality": scalar(quality, np.uint8), "size": size}
+            feed = {"latents": latents(quality), "quality": scalar(quality, np.uint8), "size": size}
             return self._sent(pack.run(["packet"], feed)[0])
 
         return encode
+
+    def _analysed(self, items: Array) -> Callable[[int], Array]:
+        """Quality -> latents; computed only once where the analysis transform does not ask for the quality."""
+        analysis = self._sessions["analysis"]
+        if "quality" in analysis.input_names:
+            return lambda quality: analysis.run(["latents"], {"input": items, "quality": scalar(quality, np.uint8)})[0]
+        latents = analysis.run(["latents"], {"input": items})[0]
+        return lambda _: latents
 
     def _sent(self, packet: Array) -> bytes:
         if packet.size > self._limits.packet_bytes:

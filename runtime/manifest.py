@@ -127,47 +127,57 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """The golden latents packed at one quality, and what the default decoder makes of the packet."""
+    """The golden items at one quality.
+
+    Attributes:
+        quality: 0..255.
+        latents: by the reference analysis transform.
+        packet: what they are packed to.
+        symbols: what is coded in it.
+        output: what the default decoder makes of it.
+    """
 
     quality: int
+    latents: FileRef
     packet: FileRef
     symbols: FileRef
     output: FileRef
 
+    def files(self) -> dict[str, FileRef]:
+        """All files by name."""
+        return {"latents": self.latents, "packet": self.packet, "symbols": self.symbols, "output": self.output}
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
-        references = {"packet": self.packet, "symbols": self.symbols, "output": self.output}
-        return {"quality": self.quality, **{name: ref.to_json() for name, ref in references.items()}}
+        return {"quality": self.quality, **{name: ref.to_json() for name, ref in self.files().items()}}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> GoldenCase:
         """The inverse of `to_json`."""
         fields = Fields(value, where)
-        packet, symbols, output = (fields.child(name, FileRef.from_json) for name in ("packet", "symbols", "output"))
-        case = cls(fields.integer("quality", 0, 255), packet, symbols, output)
+        names = ("latents", "packet", "symbols", "output")
+        case = cls(fields.integer("quality", 0, 255), *(fields.child(name, FileRef.from_json) for name in names))
         fields.done()
         return case
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Real items, their latents by the reference analysis transform, and cases made of them."""
+    """Real items, and cases made of them."""
 
     input: FileRef
-    latents: FileRef
     cases: tuple[GoldenCase, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
         cases = [case.to_json() for case in self.cases]
-        return {"input": self.input.to_json(), "latents": self.latents.to_json(), "cases": cases}
+        return {"input": self.input.to_json(), "cases": cases}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Golden:
         """The inverse of `to_json`."""
         fields = Fields(value, where)
-        source, latents = (fields.child(name, FileRef.from_json) for name in ("input", "latents"))
-        golden = cls(source, latents, fields.array("cases", GoldenCase.from_json))
+        golden = cls(fields.child("input", FileRef.from_json), fields.array("cases", GoldenCase.from_json))
         fields.done()
         if not golden.cases:
             raise ManifestError(f"{where}.cases: expected one or more, found none: nothing could be tested")
@@ -175,8 +185,7 @@ class Golden:
 
     def files(self) -> list[FileRef]:
         """Every file of the golden folder."""
-        cases = [ref for case in self.cases for ref in (case.packet, case.symbols, case.output)]
-        return [self.input, self.latents, *cases]
+        return [self.input, *(ref for case in self.cases for ref in case.files().values())]
 
 
 @dataclass(frozen=True)
