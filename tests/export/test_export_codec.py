@@ -42,7 +42,7 @@ def test_the_bundle_holds_every_piece_and_says_so(exported):
     assert files == {("pack", "exact"), ("unpack", "exact")} | {
         (role, variant) for role in roles for variant in ("fp32", "int8", "fp16")
     }
-    assert bundle.check_files() == len(files) + 2 + 3 * len(bundle.manifest.golden.cases)
+    assert bundle.check_files() == len(files) + 1 + 4 * len(bundle.manifest.golden.cases)
     assert {(entry.opset, entry.ir_version) for entry in bundle.manifest.files} == {(20, 9)}
     assert sorted(path.name for path in exported.path.iterdir() if path.suffix != ".onnx") == [
         "CARD.md",
