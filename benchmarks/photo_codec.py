@@ -1,15 +1,18 @@
-"""The ready codec `photo` on the 24 Kodak pictures against what Pillow writes, both sides in one run.
+"""The ready codecs for photographs on the 24 Kodak pictures against what Pillow writes, both sides in one run.
 
     python benchmarks/photo_codec.py [--out benchmarks/results/photo_codec.json] [--bundle photo] [--images FOLDER]
 
 Reads `$LATENTWIRE_DATA/kodak/*.png` unless told otherwise. Rates are whole packets; curves are means over the pictures;
 rate differences are Bjontegaard's, over the common range of quality. Times are medians over the pictures at the setting
-nearest to 0.5 bits per pixel, pictures and packets in memory, sessions open. Fails if a symbol does not come back.
+nearest to 0.5 bits per pixel, pictures and packets in memory, sessions open. `--weights` adds what needs the trained
+network: the probability model in whole numbers against the same in floats, and an fp16 encoder among those whose
+symbols are compared. Fails if a symbol does not come back.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -22,13 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from rate_distortion import Codec, Picture, Plot, Point, curve, difference, pillow
 
-from latentwire.export.image.tap import Tap
+from latentwire.export import measure
+from latentwire.export.image.codec import make_transforms
+from latentwire.export.image.tap import Tap, estimating
 from latentwire.export.image.verify import pieces_of, symbols_lost
 from latentwire.export.verify import LEVELS, Subject
 from latentwire.runtime.bundle import open_bundle
+from latentwire.train.image.network import ImageNetwork
+from latentwire.train.image.validate import rate_difference, validate
+from latentwire.train.image.weights import read_weights
 
 QUALITIES = (0, 24, 48, 72, 96, 128, 160, 192, 224, 255)
 EXACT = (0, 64, 128, 192, 255)
@@ -46,16 +55,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file to write, a PNG beside it")
     parser.add_argument("--bundle", default="photo", help="bundle or ready codec")
+    parser.add_argument("--other", nargs="*", default=["photo-ms-ssim"], help="others of ours, curves only")
+    parser.add_argument("--weights", type=Path, help="run folder or checkpoint that the bundle was exported from")
     parser.add_argument("--images", type=Path, default=Path(os.environ.get("LATENTWIRE_DATA", ".")) / "kodak")
     parser.add_argument("--every", type=int, default=1, help="use every so-manieth picture")
     parser.add_argument("--fast", action="store_true", help="leave AVIF at speed 6 out")
     arguments = parser.parse_args()
     pictures = read_pictures(arguments.images)[:: arguments.every]
-    subject = Subject(open_bundle(arguments.bundle))
+    subject = subject_of(arguments.bundle)
     rivals = RIVALS if arguments.fast else (*RIVALS, SLOW)
     ours = {name: codec_of(subject, name) for name in subject.variants("encoder")}
+    others = [codec_of(other, other.manifest.default_variant["encoder"]) for other in map(subject_of, arguments.other)]
     curves = {}
-    for codec in (*rivals, *ours.values()):
+    for codec in (*rivals, *ours.values(), *others):
         say(f"curve of {codec.name}")
         curves[codec.name] = curve(codec, pictures)
     default = ours[subject.manifest.default_variant["encoder"]]
@@ -66,19 +78,26 @@ def main() -> None:
     say("symbols")
     figures |= {
         "curves": {name: [point.to_json() for point in points] for name, points in curves.items()},
-        "bd_rate_percent": differences(curves, default.name),
+        "bd_rate_percent": {codec.name: differences(curves, codec.name) for codec in (default, *others)},
         "estimate": estimate(subject, pictures),
         "bytes": {f"{role} {variant}": entry.size for role, variant, entry in files(subject)},
-        "mismatched_symbols": mismatches(subject, pictures),
     }
+    if arguments.weights:
+        figures["integer_model_percent"] = integer_model(network_of(arguments.weights), pictures)
+    figures["mismatched_symbols"] = mismatches(subject, pictures, arguments.weights)
     print(json.dumps({name: value for name, value in figures.items() if name != "curves"}, indent=1))
     print_curves(curves)
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         title = f"{len(pictures)} pictures, real bytes"
         arguments.out.with_suffix(".png").write_bytes(Plot(curves, title).png())
-    if figures["mismatched_symbols"]:
+    if any(figures["mismatched_symbols"].values()):
         sys.exit("symbols did not come back")
+
+
+def subject_of(bundle: str) -> Subject:
+    """A bundle, or a ready codec."""
+    return Subject(open_bundle(bundle))
 
 
 def say(what: str) -> None:
@@ -129,7 +148,7 @@ def estimate(subject: Subject, pictures: Sequence[Picture]) -> list[dict[str, fl
     for quality in QUALITIES:
         ideal = real = pixels = 0.0
         for picture in pictures:
-            sent = tap.send(pieces.latents(picture), picture.shape, quality)
+            sent = tap.send(pieces.latents(picture, quality), picture.shape, quality)
             ideal, real = ideal + sent.ideal_bits, real + 8 * sent.packet.size
             pixels += picture.shape[0] * picture.shape[1]
         rows.append(
@@ -159,6 +178,7 @@ def session_times(
 ) -> dict[str, float]:
     """Encoder, decoder and their pieces."""
     pieces = pieces_of(subject, variant, threads=threads)
+    estimator = measure.session(estimating(subject.bundle.read_model("pack", "exact")), threads)
     encoder = subject.session("encoder", variant, threads=threads)
     decoder = subject.session("decoder", "fp32", threads=threads)
     scalar = np.asarray(quality, np.uint8)
@@ -166,12 +186,14 @@ def session_times(
     for picture in pictures:
         encode, packet = clock(lambda p=picture: encoder.run(["packet"], {"input": p, "quality": scalar})[0])  # type: ignore[misc]
         decode, _ = clock(lambda b=packet: decoder.run(["output"], {"packet": b}))  # type: ignore[misc]
-        analysis, latents = clock(lambda p=picture: pieces.latents(p))  # type: ignore[misc]
-        pack, _ = clock(lambda y=latents, p=picture: pieces.packet(y, p.shape, quality))  # type: ignore[misc]
+        analysis, latents = clock(lambda p=picture: pieces.latents(p, quality))  # type: ignore[misc]
+        feed = {"latents": latents, "quality": scalar, "size": np.asarray(picture.shape)}
+        pack, _ = clock(lambda f=feed: pieces.pack.run(None, f))  # type: ignore[misc]
+        model, _ = clock(lambda f=feed: estimator.run(None, f))  # type: ignore[misc]
         unpack, unpacked = clock(lambda b=packet: pieces.unpacked(b))  # type: ignore[misc]
         synthesis, _ = clock(lambda u=unpacked: pieces.output(u))  # type: ignore[misc]
-        rows.append((encode, decode, analysis, pack, unpack, synthesis))
-    names = ("encode", "decode", "analysis", "pack", "unpack", "synthesis")
+        rows.append((encode, decode, analysis, model, pack - model, unpack, synthesis))
+    names = ("encode", "decode", "analysis", "probability model", "coder", "unpack", "synthesis")
     return {
         name: round(statistics.median(column), 1) for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
@@ -230,19 +252,45 @@ def memory(bundle: str) -> float:
     return round(float(done.stdout), 1)
 
 
-def mismatches(subject: Subject, pictures: Sequence[Picture]) -> int:
-    """Symbols that differ after decoding, over encoder variants, one and two threads, and optimisation levels."""
-    tap, wrong = Tap(subject.bundle.read_model("pack", "exact")), 0
-    for variant in subject.variants("analysis"):
-        readers = [
-            pieces_of(subject, variant, threads=threads, level=level) for level in LEVELS.values() for threads in (1, 2)
-        ]
-        for picture in pictures:
-            latents = readers[-1].latents(picture)
-            for quality in EXACT:
-                sent = tap.send(latents, picture.shape, quality)
-                wrong += sum(symbols_lost(sent, reader.unpacked(sent.packet)) for reader in readers)
-    return wrong
+def mismatches(subject: Subject, pictures: Sequence[Picture], weights: Path | None) -> dict[str, int]:
+    """Symbols that differ after decoding, by encoder variant, over one and two threads and all optimisation levels."""
+    tap, found = Tap(subject.bundle.read_model("pack", "exact")), {}
+    unpack = subject.bundle.read_model("unpack", "exact")
+    readers = [measure.session(unpack, threads, level) for level in LEVELS.values() for threads in (1, 2)]
+    analyses = {name: subject.session("analysis", name) for name in subject.variants("analysis")}
+    if weights:
+        analyses["fp16"] = measure.session(
+            make_transforms(network_of(weights), pictures[:1], ("fp32", "fp16"))[0]["fp16"]
+        )
+    for name, analysis in analyses.items():
+        found[name] = 0
+        for picture, quality in itertools.product(pictures, EXACT):
+            feed = {"input": picture, "quality": np.asarray(quality, np.uint8)}
+            sent = tap.send(analysis.run(None, feed)[0], picture.shape, quality)
+            found[name] += sum(symbols_lost(sent, restored(reader, sent.packet)) for reader in readers)
+    return found
+
+
+def restored(reader: Any, packet: Any) -> dict[str, Any]:
+    """All that an unpack piece says of a packet."""
+    names = [output.name for output in reader.get_outputs()]
+    return dict(zip(names, reader.run(names, {"packet": packet}), strict=True))
+
+
+def network_of(weights: Path) -> ImageNetwork:
+    """The trained network."""
+    found = read_weights(weights)
+    hyper, width = (int(found[f"hyper_analysis.net.{layer}.weight"].shape[0]) for layer in (4, 0))
+    network = ImageNetwork(found["lambdas"].tolist(), hyper=hyper, width=width)
+    network.load_state_dict(found)
+    return network.eval().requires_grad_(False)
+
+
+def integer_model(network: ImageNetwork, pictures: Sequence[Picture]) -> float:
+    """Ideal rate of the probability model in whole numbers against the same weights in floats, at equal PSNR."""
+    photos = [torch.tensor(picture).permute(2, 0, 1) for picture in pictures]
+    exact, floating = (validate(network, photos, "mse", exact=exact) for exact in (True, False))
+    return round(100 * rate_difference(floating, exact), 2)
 
 
 def machine() -> dict[str, Any]:

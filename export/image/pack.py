@@ -26,7 +26,7 @@ from latentwire.export.graph.builder import (
 )
 from latentwire.export.image import prior, signs
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
-from latentwire.export.tables import TOTAL, code_lengths
+from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
 SYMBOL_LIMIT = (1 << 23) - 1
 """Symbols are clipped to this magnitude, up to which float32 is exact."""
@@ -166,12 +166,9 @@ class Writer:
         values = op.Concat(*[stage.values for stage in self.stages], axis=0)
         escaped = op.Compress(values, op.GreaterOrEqual(packed, ESCAPED))
         listed = escapes.write(op, op.Cast(escaped, to=INT64))
-        sign_words = signs.to_words(op, self.last_negatives())
-        # Summed in rows of 64, as whole vectors. The lower fields add less than 1/16 unit an element; the marks of
-        # escapes are taken away.
-        rows = rans.grid(op, packed, op.Size(packed), number(op, 64), filler=0)
-        marked = op.Div(op.ReduceSum(op.ReduceSum(rows, [0], keepdims=0), keepdims=0), 1 << 32)
-        cost = op.Sub(marked, op.Mul(op.Size(escaped), ESCAPED >> 32))
+        negatives = self.last_negatives()
+        sign_words = signs.to_words(op, negatives)
+        cost = op.Add(self.ideal_cost(packed, escaped), op.Mul(op.Size(negatives), COST_UNITS))
         cost.name = COST
         lanes_log2 = rans.lanes_log2(op, cost, op.Size(packed), worthwhile(op, op.Shape(sign_words)))
         lanes = op.Gather(vector(op, [1, *rans.DOUBLINGS]), lanes_log2)
@@ -188,6 +185,14 @@ class Writer:
             flat(op, little_endian(op, op.Concat(words, more_words, axis=0), 2)),
         ]
         return op.Concat(*parts, axis=0), lanes_log2
+
+    def ideal_cost(self, packed: Value, escaped: Value) -> Value:
+        """Code length of `entries` int64 [n] in 1/256 bit, int64 scalar; ``escaped`` are those of them that escape."""
+        op = self.op
+        rows = rans.grid(op, packed, op.Size(packed), number(op, 64), filler=0)  # rows are summed as whole vectors
+        # The lower fields of an entry add less than 1/16 unit; the marks of escapes are taken away.
+        marked = op.Div(op.ReduceSum(op.ReduceSum(rows, [0], keepdims=0), keepdims=0), 1 << 32)
+        return op.Sub(marked, op.Mul(op.Size(escaped), ESCAPED >> 32))  # type: ignore[no-any-return]
 
     def last_negatives(self) -> Value:
         """Whether negative, bool [n], of the last group's symbols that have a sign and are in their table."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx.utils import Extractor
 
 from latentwire.export import measure
 from latentwire.export.graph.builder import duplicate
@@ -50,6 +51,13 @@ class Tap:
         masks, values = found[: self.stages], found[self.stages :]
         hyper, *groups = [spread(*pair) for pair in zip(masks, values, strict=True)]
         return Sent(packet, np.concatenate(groups, -1)[0], hyper[0], float(cost) / COST_UNITS)
+
+
+def estimating(model: bytes) -> onnx.ModelProto:
+    """The part of a pack piece that says what a packet ideally costs: everything in front of the entropy coder."""
+    whole = onnx.load_from_string(model)
+    whole.graph.output.append(onnx.helper.make_tensor_value_info(COST, onnx.TensorProto.INT64, []))
+    return Extractor(whole).extract_model([entry.name for entry in whole.graph.input], [COST])
 
 
 def spread(coded: Array, values: Array) -> Array:
