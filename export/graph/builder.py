@@ -26,6 +26,7 @@ FLOAT = ir.DataType.FLOAT
 INT32 = ir.DataType.INT32
 INT64 = ir.DataType.INT64
 UINT8 = ir.DataType.UINT8
+BOOL = ir.DataType.BOOL
 
 Op = Any
 """onnxscript's OpBuilder: attribute access makes nodes, so it has no useful static type."""

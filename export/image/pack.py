@@ -10,6 +10,7 @@ import onnx
 
 from latentwire.export.graph import escapes, integer, rans, wire
 from latentwire.export.graph.builder import (
+    BOOL,
     FLOAT,
     INT32,
     INT64,
@@ -96,7 +97,7 @@ class Writer:
     def code_hyper(self, hyper: Value, rows: Value) -> Value:
         """Note the hyper-latents' symbols, bytes around `HYPER_ZERO`; returns them as the decoder will see them."""
         op = self.op
-        coded = op.Greater(rows, integer.constant(op, 0, np.uint8))
+        coded = op.Cast(rows, to=BOOL)
         symbols = op.Sub(op.Cast(hyper, to=INT32), HYPER_ZERO)
         self.note_where(coded, symbols, rows)
         return op.Where(coded, hyper, integer.constant(op, HYPER_ZERO, np.uint8))  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from latentwire.export.graph import integer
-from latentwire.export.graph.builder import FLOAT, INT32, Op, Value, table, vector
+from latentwire.export.graph.builder import BOOL, FLOAT, INT32, Op, Value, table, vector
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, SPAN, ImageTables, Stage
 
 
@@ -143,9 +143,9 @@ def predict(
     known = op.Concat(integer.activation(op, stage.hidden, seen), features, axis=3)
     mean = None if stage.mean is None else integer.whole_numbers(op, stage.mean, known)
     own = op.Slice(base, [start], [start + stage.channels])
-    largest = integer.constant(op, tables.latent_rows - 1, np.uint8)
-    rows = op.Min(integer.shifted(op, stage.row, known, own, SIXTEENTHS), largest)
-    coded = op.And(op.Greater(rows, integer.constant(op, 0, np.uint8)), cells.inside)
+    ends = (integer.constant(op, end, np.uint8) for end in (0, tables.latent_rows - 1))
+    rows = op.Clip(integer.shifted(op, stage.row, known, own, SIXTEENTHS), *ends)
+    coded = op.And(op.Cast(rows, to=BOOL), cells.inside)
     return Prediction(mean, rows, coded, start, stage.channels, last=start + stage.channels == tables.latents)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
 from latentwire.export.graph import escapes, integer, rans, wire
 from latentwire.export.graph.builder import (
+    BOOL,
     FLOAT,
     INT32,
     INT64,
@@ -129,7 +129,7 @@ class Reader:
     def decode_hyper(self, rows: Value) -> Value:
         """Hyper-latents' symbols plus `HYPER_ZERO`, bytes, of table rows uint8 [1, h / 4, w / 4, Z]."""
         op = self.op
-        coded = op.Greater(rows, integer.constant(op, 0, np.uint8))
+        coded = op.Cast(rows, to=BOOL)
         values = self.take(op.Cast(op.Compress(flat(op, rows), flat(op, coded)), to=INT32))
         symbols = self.spread(coded).place(op, values, INT32)
         self.symbols.append(symbols)
