@@ -25,19 +25,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from PIL import Image
 from rate_distortion import Codec, Picture, Plot, Point, curve, difference, pillow
 
 from latentwire.export import measure
+from latentwire.export.graph.tap import estimating
 from latentwire.export.image.codec import make_transforms
-from latentwire.export.image.tap import Tap, estimating
+from latentwire.export.image.tap import Tap
 from latentwire.export.image.verify import pieces_of, symbols_lost
 from latentwire.export.verify import LEVELS, Subject
 from latentwire.runtime.bundle import open_bundle
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.validate import rate_difference, validate
-from latentwire.train.image.weights import read_weights
+from latentwire.train.image.weights import read_network
 
 QUALITIES = (0, 24, 48, 72, 96, 128, 160, 192, 224, 255)
 EXACT = (0, 64, 128, 192, 255)
@@ -83,7 +85,7 @@ def main() -> None:
         "bytes": {f"{role} {variant}": entry.size for role, variant, entry in files(subject)},
     }
     if arguments.weights:
-        figures["integer_model_percent"] = integer_model(network_of(arguments.weights), pictures)
+        figures["integer_model_percent"] = integer_model(read_network(arguments.weights), pictures)
     figures["mismatched_symbols"] = mismatches(subject, pictures, arguments.weights)
     print(json.dumps({name: value for name, value in figures.items() if name != "curves"}, indent=1))
     print_curves(curves)
@@ -178,7 +180,7 @@ def session_times(
 ) -> dict[str, float]:
     """Encoder, decoder and their pieces."""
     pieces = pieces_of(subject, variant, threads=threads)
-    estimator = measure.session(estimating(subject.bundle.read_model("pack", "exact")), threads)
+    estimator = measure.session(estimating(onnx.load_from_string(subject.bundle.read_model("pack", "exact"))), threads)
     encoder = subject.session("encoder", variant, threads=threads)
     decoder = subject.session("decoder", "fp32", threads=threads)
     scalar = np.asarray(quality, np.uint8)
@@ -260,7 +262,7 @@ def mismatches(subject: Subject, pictures: Sequence[Picture], weights: Path | No
     analyses = {name: subject.session("analysis", name) for name in subject.variants("analysis")}
     if weights:
         analyses["fp16"] = measure.session(
-            make_transforms(network_of(weights), pictures[:1], ("fp32", "fp16"))[0]["fp16"]
+            make_transforms(read_network(weights), pictures[:1], ("fp32", "fp16"))[0]["fp16"]
         )
     for name, analysis in analyses.items():
         found[name] = 0
@@ -275,15 +277,6 @@ def restored(reader: Any, packet: Any) -> dict[str, Any]:
     """All that an unpack piece says of a packet."""
     names = [output.name for output in reader.get_outputs()]
     return dict(zip(names, reader.run(names, {"packet": packet}), strict=True))
-
-
-def network_of(weights: Path) -> ImageNetwork:
-    """The trained network."""
-    found = read_weights(weights)
-    hyper, width = (int(found[f"hyper_analysis.net.{layer}.weight"].shape[0]) for layer in (4, 0))
-    network = ImageNetwork(found["lambdas"].tolist(), hyper=hyper, width=width)
-    network.load_state_dict(found)
-    return network.eval().requires_grad_(False)
 
 
 def integer_model(network: ImageNetwork, pictures: Sequence[Picture]) -> float:

@@ -4,7 +4,8 @@ A picture is [1, h, w, C]. A layer adds products of bytes and small integers, ad
 rounds and clips. ``QLinearConv`` does all of that in one operator, so that no sum ever lies in memory. Its sums are
 int32; it scales them as float32, which is exact here: they are whole numbers below 2^24 and the scale is a power of two
 (IEEE 754 leaves no choice), and it rounds halves to even on every machine. ``ConvInteger`` would leave the rest to four
-more operators and computes 20 times slower on ONNX Runtime's CPU provider.
+more operators and computes 20 times slower on ONNX Runtime's CPU provider. What is no byte, or depends on the quality,
+is a ``MatMulInteger`` whose sums go on as float32, exact for the same reason.
 
 ONNX convolutions want channels first. The transpositions around them are for the format's sake: ONNX Runtime's own
 convolution has channels last, and its optimizer removes them.
@@ -75,8 +76,8 @@ def constant(op: Op, number: float, dtype: type[np.generic]) -> Value:
     return op.Constant(value=ir.tensor(np.asarray(number, dtype)))  # type: ignore[no-any-return]
 
 
-def convolution(op: Op, layer: Layer, picture: Value, bias: Value, divisor: npt.NDArray[Any], zero: int = 0) -> Value:
-    """Bytes [1, h', w', out]: sums and ``bias`` int32 [out] over ``divisor``, rounded, plus ``zero``, clipped."""
+def activation(op: Op, layer: Layer, picture: Value, zero: int = 0) -> Value:
+    """Bytes [1, h / stride, w / stride, out]: the output plus ``zero``, clipped to 0..255: the ReLU here."""
     unit = constant(op, 1, np.float32)
     before = (layer.size - layer.stride + 1) // 2
     after = layer.size - layer.stride - before
@@ -85,11 +86,12 @@ def convolution(op: Op, layer: Layer, picture: Value, bias: Value, divisor: npt.
         unit,
         constant(op, layer.zero, np.uint8),
         table(op, layer.weight, f"{layer.name}.weight"),
-        table(op, (1 / divisor).astype(np.float32), f"{layer.name}.scale"),
+        table(op, (1 / layer.divisor).astype(np.float32), f"{layer.name}.scale"),
         constant(op, 0, np.int8),
         unit,
         constant(op, zero, np.uint8),
-        bias,
+        # Never anything but a constant: with a computed bias, ONNX Runtime up to 1.26 leaves it out on x86.
+        table(op, layer.bias, f"{layer.name}.bias"),
         kernel_shape=[layer.size] * 2,
         strides=[layer.stride] * 2,
         pads=[before, before, after, after],
@@ -97,25 +99,29 @@ def convolution(op: Op, layer: Layer, picture: Value, bias: Value, divisor: npt.
     return op.Transpose(convolved, perm=CHANNELS_LAST)  # type: ignore[no-any-return]
 
 
-def activation(op: Op, layer: Layer, picture: Value, zero: int = 0) -> Value:
-    """Bytes [1, h / stride, w / stride, out]: the output plus ``zero``, clipped to 0..255: the ReLU here."""
-    bias = table(op, layer.bias, f"{layer.name}.bias")
-    return convolution(op, layer, picture, bias, layer.divisor, zero)
+def quotients(op: Op, layer: Layer, picture: Value, addend: Value | None = None, steps: int = 1) -> Value:
+    """The output of a 1x1 layer [1, h, w, out], not rounded, but moved by 1/2 so that what cuts it off rounds half up.
 
-
-def shifted(op: Op, layer: Layer, picture: Value, addend: Value, steps: int) -> Value:
-    """Bytes [1, h, w, out]: the layer's output plus ``addend`` int32 [out], over ``steps`` (a power of two)."""
-    divisor = table(op, layer.divisor, f"{layer.name}.divisor")
-    bias = op.Add(op.Mul(addend, divisor), table(op, layer.bias, f"{layer.name}.bias"))
-    return convolution(op, layer, picture, bias, layer.divisor * steps)
+    That is (sum + bias) / divisor, plus ``addend`` float32 [out], over ``steps`` (a power of two). It is exact: every
+    number here is a whole one below 2^24 over a power of two.
+    """
+    products = op.MatMulInteger(picture, table(op, layer.weight[:, :, 0, 0].T.copy(), f"{layer.name}.weight"))
+    scale = table(op, (1 / (layer.divisor * steps)).astype(np.float32), f"{layer.name}.scale")
+    offset = table(op, (layer.bias / (layer.divisor * steps) + 0.5).astype(np.float32), f"{layer.name}.offset")
+    if addend is not None:
+        offset = op.Add(op.Mul(addend, 1 / steps), offset)
+    return op.Add(op.Mul(op.Cast(products, to=FLOAT), scale), offset)  # type: ignore[no-any-return]
 
 
 def whole_numbers(op: Op, layer: Layer, picture: Value) -> Value:
-    """The output of a 1x1 layer [1, h, w, out], floor((sum + bias) / divisor + 1/2): whole numbers in float32."""
-    products = op.MatMulInteger(picture, table(op, layer.weight[:, :, 0, 0].T.copy(), f"{layer.name}.weight"))
-    scale = table(op, (1 / layer.divisor).astype(np.float32), f"{layer.name}.scale")
-    offset = table(op, (layer.bias / layer.divisor + 0.5).astype(np.float32), f"{layer.name}.offset")
-    return op.Floor(op.Add(op.Mul(op.Cast(products, to=FLOAT), scale), offset))  # type: ignore[no-any-return]
+    """The output of a 1x1 layer [1, h, w, out], rounded half up: whole numbers in float32."""
+    return op.Floor(quotients(op, layer, picture))  # type: ignore[no-any-return]
+
+
+def rows(op: Op, layer: Layer, picture: Value, addend: Value, steps: int, highest: int) -> Value:
+    """The output plus ``addend`` float32 [out], over ``steps``, rounded half up and clipped to 0..highest, as bytes."""
+    ends = (constant(op, end, np.float32) for end in (0, highest))
+    return op.Cast(op.Clip(quotients(op, layer, picture, addend, steps), *ends), to=UINT8)  # type: ignore[no-any-return]
 
 
 def pixel_shuffle(op: Op, picture: Value, height: Value, width: Value, channels: int) -> Value:

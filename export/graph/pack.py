@@ -23,6 +23,7 @@ from latentwire.export.graph.builder import (
     value,
     vector,
 )
+from latentwire.export.graph.tap import CODED, SENT
 from latentwire.export.tables import TOTAL, CodecTables
 from latentwire.runtime.packet import MAX_LANES_LOG2, Status
 
@@ -39,6 +40,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         symbols = latents.quantize(op, tables, rows, level)
         elements = latents.static_elements(op, tables, level, op.Shape(symbols))
         values = op.Compress(flat(op, symbols), elements.coded)
+        values.name, elements.coded.name = f"{SENT}0", f"{CODED}0"
         return [write(op, elements, values, level, size)]
 
     def write(op: Op, elements: latents.Elements, values: Value, level: Value, size: Value) -> Value:

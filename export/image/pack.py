@@ -25,16 +25,13 @@ from latentwire.export.graph.builder import (
     value,
     vector,
 )
+from latentwire.export.graph.tap import CODED, COST, SENT
 from latentwire.export.image import prior, signs
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
 from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
 SYMBOL_LIMIT = (1 << 23) - 1
 """Symbols are clipped to this magnitude, up to which float32 is exact."""
-COST = "ideal_cost"
-SENT = "sent/"
-CODED = "coded/"
-"""Prefixes of the names of the coded symbols of each stage, hyper-latents first, and of the mask of what is coded."""
 ESCAPED = 1 << 48
 """Marks the entries of values that their table does not hold; see `latents.encoder_entries`."""
 HALF = SIXTEENTHS / 2

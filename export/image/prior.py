@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from latentwire.export.graph import integer
 from latentwire.export.graph.builder import BOOL, FLOAT, INT32, Op, Value, table, vector
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, SPAN, ImageTables, Stage
@@ -142,9 +140,8 @@ def predict(
         seen = op.Concat(features, integer.activation(op, stage.context, decoded), axis=3)
     known = op.Concat(integer.activation(op, stage.hidden, seen), features, axis=3)
     mean = None if stage.mean is None else integer.whole_numbers(op, stage.mean, known)
-    own = op.Slice(base, [start], [start + stage.channels])
-    ends = (integer.constant(op, end, np.uint8) for end in (0, tables.latent_rows - 1))
-    rows = op.Clip(integer.shifted(op, stage.row, known, own, SIXTEENTHS), *ends)
+    own = op.Cast(op.Slice(base, [start], [start + stage.channels]), to=FLOAT)
+    rows = integer.rows(op, stage.row, known, own, SIXTEENTHS, tables.latent_rows - 1)
     coded = op.And(op.Cast(rows, to=BOOL), cells.inside)
     return Prediction(mean, rows, coded, start, stage.channels, last=start + stage.channels == tables.latents)
 

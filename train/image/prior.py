@@ -20,7 +20,7 @@ from latentwire.train.image.integer import (
     IntegerConv,
     context_features,
     hyper_features,
-    round_half_even,
+    round_half_up,
     straight_through,
     to_grid,
 )
@@ -135,7 +135,7 @@ class Prior(nn.Module):
             mean, rows = stage(features, decoded, exact=exact)
             rows = rows + base[:, stage.start : stage.start + stage.channels]
             if exact:
-                rows = round_half_even(rows)
+                rows = round_half_up(rows)
             latest = yield stage, mean, rows.clamp(0, ROWS - 1)
             decoded = torch.cat([decoded, latest], 1)
 

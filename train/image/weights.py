@@ -29,6 +29,23 @@ def read_weights(source: Path) -> dict[str, Tensor]:
     return next((found for part in PARTS if (found := state.part(part))), {})
 
 
+def read_network(source: Path) -> ImageNetwork:
+    """The trained network, in eval mode, parameters frozen; widths and trade-offs are read off its weights.
+
+    Raises:
+        RunError: there is no checkpoint that can be read, or it is another network's.
+    """
+    weights = read_weights(source)
+    try:
+        lambdas = weights["lambdas"].tolist()
+        width, hyper = (len(weights[f"hyper_analysis.net.{layer}.weight"]) for layer in (0, 4))
+    except KeyError as fault:
+        raise RunError(f"{source}: expected weights of an image network, found none of {fault}") from fault
+    network = ImageNetwork(lambdas, hyper=hyper, width=width)
+    load_weights(network, weights, source)
+    return network.eval().requires_grad_(False)
+
+
 def load_weights(network: ImageNetwork, weights: dict[str, Tensor], source: Path) -> None:
     """Set a network's weights.
 

@@ -1,0 +1,202 @@
+"""The places where the matrix runs: each made once, in a folder of its own, from package registries.
+
+A place that cannot be made here is skipped, with the reason. Nothing is installed on the system: Debian packages are
+unpacked into the folder, wheels and npm packages live beside them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+OLDEST = "1.20.1"
+"""The oldest ONNX Runtime that `pyproject.toml` accepts, in its last bug fix release."""
+ARM_ONNXRUNTIME = "1.27.0"
+"""The newest that starts under emulation (later ones stop at import in QEMU 7.2)."""
+ARM_PACKAGES = (
+    "libc6",
+    "libgcc-s1",
+    "libstdc++6",
+    "python3.11-minimal",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "zlib1g",
+    "libexpat1",
+    "libffi8",
+    "libssl3",
+    "libbz2-1.0",
+    "liblzma5",
+)
+JAVASCRIPT = HERE / "javascript"
+
+
+class SkippedError(Exception):
+    """A place that cannot be made on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells run.
+
+    Attributes:
+        name: for the table.
+        prepare: makes the place below a folder and returns the command that a cell's arguments follow.
+        levels: optimisation levels to run at.
+        threads: numbers of threads to run with.
+        share: use every so-manieth input; emulated processors are slow.
+    """
+
+    name: str
+    prepare: Callable[[Path], list[str]]
+    levels: tuple[str, ...] = ("all",)
+    threads: tuple[int, ...] = (1,)
+    share: int = 1
+
+
+def run(command: Sequence[str | Path], **options: object) -> str:
+    """A command's stdout; SkippedError with its last line where it fails."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, **options)  # type: ignore[call-overload]
+    except (OSError, subprocess.CalledProcessError) as fault:
+        lines = str(getattr(fault, "stderr", "") or fault).strip().splitlines() or ["nothing said"]
+        raise SkippedError(f"{words[0]}: {lines[-1]}") from fault
+    return str(done.stdout)
+
+
+def need(*programs: str) -> None:
+    """SkippedError unless all of these programs are there."""
+    missing = [name for name in programs if shutil.which(name) is None]
+    if missing:
+        raise SkippedError(f"{', '.join(missing)} not found")
+
+
+def debian(folder: Path, packages: Sequence[str], architecture: str) -> Path:
+    """Debian packages of an architecture, unpacked into one folder; no root rights, nothing else is touched."""
+    root = folder / f"debian-{architecture}"
+    done = root / f".done-{'-'.join(packages)[:60]}"
+    if done.exists():
+        return root
+    need("apt-get", "dpkg")
+    state, cache = folder / f"apt-{architecture}", folder / f"debs-{architecture}"
+    for part in (state / "lists/partial", state / "archives/partial", cache, root):
+        part.mkdir(parents=True, exist_ok=True)
+    (state / "status").touch()
+    private = {
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+        "Dir::State": state,
+        "Dir::State::lists": state / "lists",
+        "Dir::State::status": state / "status",
+        "Dir::Cache": state,
+        "APT::Sandbox::User": "root",
+        "Debug::NoLocking": "true",
+    }
+    options = [part for key, entry in private.items() for part in ("-o", f"{key}={entry}")]
+    run(["apt-get", *options, "-qq", "update"])
+    run(["apt-get", *options, "-qq", "download", *packages], cwd=cache)
+    for package in sorted(cache.glob("*.deb")):
+        run(["dpkg", "-x", package, root])
+    done.touch()
+    return root
+
+
+def wheels(folder: Path, requirements: Sequence[str], tags: Sequence[str]) -> Path:
+    """Wheels for another processor and Python 3.11, unpacked into one folder."""
+    target = folder / f"wheels-{tags[0]}"
+    if (target / ".done").exists():
+        return target
+    loose = folder / f"downloads-{tags[0]}"
+    platforms = [part for tag in tags for part in ("--platform", tag)]
+    python = ["--python-version", "3.11", "--implementation", "cp", "--only-binary", ":all:", "--no-deps"]
+    run([sys.executable, "-m", "pip", "download", "-q", *python, *platforms, "-d", loose, *requirements])
+    for wheel in sorted(loose.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(target)
+    (target / ".done").touch()
+    return target
+
+
+def here(_: Path) -> list[str]:
+    """This Python and the ONNX Runtime that it has."""
+    return [sys.executable, str(HERE / "cell.py")]
+
+
+def older(folder: Path) -> list[str]:
+    """The oldest ONNX Runtime that is supported, with a NumPy of its time."""
+    home = folder / f"onnxruntime-{OLDEST}"
+    python = home / "bin/python"
+    if not (home / ".done").exists():
+        run([sys.executable, "-m", "venv", home])
+        run([python, "-m", "pip", "install", "-q", f"onnxruntime=={OLDEST}", "numpy<2.3"])
+        (home / ".done").touch()
+    return [str(python), str(HERE / "cell.py")]
+
+
+def haswell(folder: Path) -> list[str]:
+    """This very Python under an emulated x86-64 without VNNI, where full-range u8 x s8 products saturate in pairs."""
+    if platform.machine() != "x86_64":
+        raise SkippedError(f"emulates the same Python on x86-64, found {platform.machine()}")
+    emulator = debian(folder / "qemu", ["qemu-user-static"], "amd64") / "usr/bin/qemu-x86_64-static"
+    return [str(emulator), "-cpu", "Haswell-noTSX", sys.executable, str(HERE / "cell.py")]
+
+
+def arm(folder: Path) -> list[str]:
+    """Debian's Python and aarch64 wheels under an emulated Cortex-A72."""
+    emulator = debian(folder / "qemu", ["qemu-user-static"], "amd64") / "usr/bin/qemu-aarch64-static"
+    root = debian(folder / "arm64", ARM_PACKAGES, "arm64")
+    tags = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+    site = wheels(folder / "arm64", [f"onnxruntime=={ARM_ONNXRUNTIME}", "numpy==2.2.6"], tags)
+    python = [str(emulator), "-cpu", "cortex-a72", "-L", str(root), "-E", f"PYTHONPATH={site}"]
+    return [*python, str(root / "usr/bin/python3.11"), str(HERE / "cell.py")]
+
+
+def packages(_: Path) -> None:
+    """The npm packages of the JavaScript cells, as their lock file says."""
+    need("node", "npm")
+    if not (JAVASCRIPT / "node_modules/.package-lock.json").exists():
+        skip_download = {**os.environ, "ONNXRUNTIME_NODE_INSTALL": "skip"}
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=JAVASCRIPT, env=skip_download)
+
+
+def node_native(folder: Path) -> list[str]:
+    """onnxruntime-node: the C++ library behind its JavaScript binding."""
+    packages(folder)
+    return ["node", str(JAVASCRIPT / "node.mjs"), "onnxruntime-node"]
+
+
+def node_wasm(folder: Path) -> list[str]:
+    """onnxruntime-web's WebAssembly in Node."""
+    packages(folder)
+    return ["node", str(JAVASCRIPT / "node.mjs"), "onnxruntime-web"]
+
+
+def browser(folder: Path) -> list[str]:
+    """onnxruntime-web's WebAssembly in headless Chromium."""
+    packages(folder)
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if found is None:
+        raise SkippedError("chromium not found")
+    return [sys.executable, str(HERE / "browser.py"), found]
+
+
+LEVELS = ("disabled", "basic", "extended", "all")
+PLACES = (
+    Place("x86-64, newest ONNX Runtime", here, LEVELS, (1, 2)),
+    Place(f"x86-64, ONNX Runtime {OLDEST}", older, LEVELS, (1, 2)),
+    Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), share=4),
+    Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), share=4),
+    Place("Node, native library", node_native),
+    Place("Node, WebAssembly", node_wasm),
+    Place("Chromium, WebAssembly", browser),
+)

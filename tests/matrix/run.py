@@ -1,0 +1,202 @@
+"""Every encoder's packets to every decoder, over processors, versions, optimisation levels, threads and precisions.
+
+    python tests/matrix/run.py [--out docs/matrix.md] [--work build/matrix] [--count 200] [--only NAME ...]
+
+Fails if one symbol is read otherwise than it was sent, if the same latents give other bytes anywhere, or if an output
+is further from the reference than its precision allows. A place that cannot be made here is shown as not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from matrix.environments import PLACES, Place, SkippedError
+from matrix.page import Ran, faults, render
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = ROOT / "artifacts/weights/photo.safetensors"
+
+
+class Matrix:
+    """Runs places over one corpus."""
+
+    def __init__(self, corpus: Path, work: Path, places: Sequence[Place]) -> None:
+        self.corpus, self.work = corpus, work
+        self.index = json.loads((corpus / "index.json").read_text())
+        self.results = [Ran(place) for place in places]
+        self.commands: dict[str, list[str]] = {}
+
+    def run(self) -> list[Ran]:
+        """All encoders, then all decoders on all packets."""
+        for result in self.results:
+            try:
+                say(f"{result.place.name}: prepare")
+                self.commands[result.place.name] = result.place.prepare(self.work)
+                self.encode(result)
+            except SkippedError as fault:
+                result.reason = str(fault)
+                say(f"{result.place.name}: not run: {fault}")
+        pool = self.pool()
+        for result in self.results:
+            if result.ran:
+                self.decode(result, pool)
+        return self.results
+
+    def tasks(self, place: Place, role: str) -> Iterable[dict[str, Any]]:
+        """Families x variants x levels x threads; inputs by the place's share."""
+        for family, entry in self.index.items():
+            variants = [name.split(".")[1] for name in entry["models"] if name.startswith(f"{role}.")]
+            for variant in variants:
+                for level in place.levels:
+                    for threads in place.threads:
+                        inputs = list(range(0, len(entry["inputs"]), place.share))
+                        yield {
+                            "family": family,
+                            "variant": variant,
+                            "level": level,
+                            "threads": threads,
+                            "inputs": inputs,
+                        }
+
+    def encode(self, result: Ran) -> None:
+        """Run the place's encoders and keep what they send."""
+        tasks, packets = list(self.tasks(result.place, "encoder")), self.work / f"packets-{slug(result.place)}"
+        answers = self.cell(result, "encode", tasks, packets)
+        data, at = packets.read_bytes(), 0
+        for task, answer in zip(tasks, answers, strict=True):
+            for place, line, packed in zip(task["inputs"], answer["sent"], answer["packed"], strict=True):
+                packet = data[at : at + line["bytes"]]
+                at += line["bytes"]
+                key = {"family": task["family"], "input": place, "variant": task["variant"]}
+                result.sent.append({**key, "packet": packet, "symbols": line["symbols"]})
+                result.packed += 1
+                result.other_bytes += packed != self.index[task["family"]]["inputs"][place]["packet"]
+            result.milliseconds[f"{task['family']} {task['variant']} encode"] = answer["milliseconds"]
+
+    def pool(self) -> dict[tuple[str, bytes], dict[str, Any]]:
+        """Every different packet once, with who sent it and what they said."""
+        found: dict[tuple[str, bytes], dict[str, Any]] = {}
+        for result in self.results:
+            for line in result.sent:
+                entry = found.setdefault((line["family"], line["packet"]), {**line, "senders": {}})
+                entry["senders"].setdefault(result.place.name, set()).add(line["symbols"])
+        return found
+
+    def decode(self, result: Ran, pool: dict[tuple[str, bytes], dict[str, Any]]) -> None:
+        """Let the place read the pool and compare."""
+        file, offsets, at = self.work / "pool", {}, 0
+        with file.open("wb") as out:
+            for key in pool:
+                offsets[key] = at
+                at += out.write(key[1])
+        tasks = []
+        for task in self.tasks(result.place, "decoder"):
+            chosen = set(task.pop("inputs"))
+            keys = [key for key, entry in pool.items() if key[0] == task["family"] and entry["input"] in chosen]
+            task["packets"] = [
+                {
+                    "offset": offsets[key],
+                    "bytes": len(key[1]),
+                    "input": pool[key]["input"],
+                    "reference": self.is_reference(pool[key]),
+                }
+                for key in keys
+            ]
+            tasks.append((task, keys))
+        answers = self.cell(result, "decode", [task for task, _ in tasks], file)
+        for (task, keys), answer in zip(tasks, answers, strict=True):
+            self.compare(result, task, [pool[key] for key in keys], answer)
+
+    def is_reference(self, entry: dict[str, Any]) -> bool:
+        """Whether a packet is the one whose output the corpus holds."""
+        wanted = self.index[entry["family"]]["inputs"][entry["input"]]["packet"]
+        return hashlib.sha256(entry["packet"]).hexdigest() == wanted
+
+    def compare(self, result: Ran, task: dict[str, Any], entries: Sequence[dict[str, Any]], answer: Any) -> None:
+        """Count what was read otherwise than sent, for each sender of each packet."""
+        for entry, line in zip(entries, answer["read"], strict=True):
+            for sender, said in entry["senders"].items():
+                wrong = line["status"] != 0 or said != {line["symbols"]}
+                result.read[sender] = result.read.get(sender, 0) + 1
+                result.lost[sender] = result.lost.get(sender, 0) + wrong
+            if "gap" in line:
+                name = f"{task['family']} {task['variant']}"
+                gap = line["gap"] if line["gap"] >= 0 else float("inf")
+                result.gaps[name] = max(result.gaps.get(name, 0.0), gap)
+        result.milliseconds[f"{task['family']} {task['variant']} decode"] = answer["milliseconds"]
+
+    def cell(self, result: Ran, job: str, tasks: list[dict[str, Any]], data: Path) -> list[Any]:
+        """One process of a place over a list of tasks."""
+        began = time.monotonic()
+        stem = self.work / f"{job}-{slug(result.place)}"
+        asked, answered = stem.with_suffix(".tasks.json"), stem.with_suffix(".answers.json")
+        asked.write_text(json.dumps(tasks))
+        answered.unlink(missing_ok=True)
+        command = [*self.commands[result.place.name], job, *map(str, (self.corpus, asked, answered, data))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{result.place.name}: {job} failed\n{done.stdout}{done.stderr}")
+        found = json.loads(answered.read_text())
+        result.version = found["onnxruntime"]
+        say(f"{result.place.name}: {job}, {len(tasks)} tasks, {time.monotonic() - began:.0f} s")
+        return list(found["answers"])
+
+
+def slug(place: Place) -> str:
+    """A place's name as part of a file's."""
+    return "".join(letter if letter.isalnum() else "-" for letter in place.name.lower())
+
+
+def say(what: str) -> None:
+    """Progress, on stderr."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def build(folder: Path, count: int) -> str:
+    """The corpus of the ready codecs; returns where its inputs come from."""
+    from matrix import corpus
+
+    from latentwire.train.image.weights import read_network
+
+    network = read_network(WEIGHTS)
+    photos = corpus.photographs()
+    pictures = [photo[:256, :256] for photo in photos[:: max(1, len(photos) // 8)][:8]]
+    inputs = corpus.crops(photos, count)
+    corpus.write_corpus(folder, [corpus.dense_codec(count=count), corpus.image_codec(network, pictures, inputs)], say)
+    return "MNIST and BSDS500" if os.environ.get("LATENTWIRE_DATA") else "scikit-learn's digits and photographs"
+
+
+def main() -> None:
+    """Build the corpus, run the places, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="page to write")
+    parser.add_argument("--work", type=Path, default=ROOT / "build/matrix", help="folder for places and corpus")
+    parser.add_argument("--count", type=int, default=200, help="inputs of each family")
+    parser.add_argument("--only", nargs="*", help="parts of the names of places to run")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    source = build(arguments.work / "corpus", arguments.count)
+    chosen = [p for p in PLACES if not arguments.only or any(part in p.name for part in arguments.only)]
+    results = Matrix(arguments.work / "corpus", arguments.work, chosen).run()
+    page = render(results, arguments.count, source)
+    print(page)
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+    if found := faults(results):
+        sys.exit("the places disagree:\n" + "\n".join(found))
+
+
+if __name__ == "__main__":
+    main()
