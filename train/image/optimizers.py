@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.optim import Adam, Muon, Optimizer
+from torch.optim import Adam, Optimizer
 
 from latentwire.train.checkpoint import optimizer_tensors, restore_optimizer
+from latentwire.train.image.muon import Muon
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.settings import ImageSettings
 
@@ -47,8 +48,7 @@ class Optimizers:
         self.parts: dict[str, Optimizer] = {"adam": Adam(adam, lr=rate)}
         if mixing:
             views = [{"params": [matrix.view for matrix in self.matrices], "peak": rate}]
-            # Steps of the size of Adam's, so that one learning rate serves both (Liu et al. 2025, "Muon is scalable").
-            self.parts["muon"] = Muon(views, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+            self.parts["muon"] = Muon(views, lr=rate)
 
     def step(self, factor: float) -> None:
         """Move the weights along their gradients, at ``factor`` times the peak learning rate."""

@@ -27,7 +27,7 @@ class ImageSettings:
         batch: crops in a step.
         crop: side of the crops in pixels, a multiple of 64.
         scales: the pictures are used at each of these sizes.
-        optimizer: `muon` takes torch's Muon for the convolutions' matrices and Adam for everything else, `adam` Adam
+        optimizer: `muon` takes Muon for the convolutions' matrices and Adam for everything else, `adam` Adam
             for all.
         arithmetic: of the transforms in training. `bfloat16` is faster where the processor has it.
         learning_rate: size of a step at its peak.
