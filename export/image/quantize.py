@@ -5,37 +5,18 @@ The synthesis transform runs on the server, where its precision is worth more th
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from latentwire.export.errors import QuantizationError
-from latentwire.export.graph.builder import IR_VERSION, duplicate
 from latentwire.export.image.reference import Image
+from latentwire.export.quantize import static_qdq
 from latentwire.export.tables import QUALITIES
-from latentwire.export.transforms import quiet
 
 SIDE = 256
 """Calibration pictures are cut to this size."""
-
-
-class PictureReader(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds pictures, each at another quality; the last one holds every level, so that a byte stays the byte it is."""
-
-    def __init__(self, pictures: Sequence[Image]) -> None:
-        extremes = np.zeros((64, 64, 3), np.uint8)
-        extremes[::2] = 255
-        qualities = np.linspace(0, QUALITIES - 1, len(pictures) + 1).astype(np.uint8)
-        pairs = zip((*pictures, extremes), qualities, strict=True)
-        self.feeds = iter([{"picture": picture, "quality": np.asarray(quality)} for picture, quality in pairs])
-
-    def get_next(self) -> dict[str, Image] | None:
-        """The next feed, or None at the end."""
-        return next(self.feeds, None)
 
 
 def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProto:
@@ -44,27 +25,20 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProt
     Raises:
         QuantizationError: the quantizer did not find the graph as this module expects it.
     """
-    cut = [np.ascontiguousarray(blocks(picture)) for picture in pictures]
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        target = Path(folder) / "int8.onnx"
-        quantize_static(
-            duplicate(model),  # the quantizer moves the weights of the model it is given out to a file
-            target,
-            PictureReader(cut),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "MatMul", "Relu"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
-        )
-        quantized = onnx.load(target)
-    quantized.ir_version = IR_VERSION
-    del quantized.metadata_props[:]
+    quantized = static_qdq(model, feeds(pictures), ["Conv", "MatMul", "Relu"], float_outputs=["MatMul"])
     feed_bytes(quantized)
     onnx.checker.check_model(quantized, full_check=True)
     return quantized
+
+
+def feeds(pictures: Sequence[Image]) -> Iterator[dict[str, Image]]:
+    """Pictures, each at another quality; the last one holds every level, so that a byte stays the byte it is."""
+    cut = [np.ascontiguousarray(blocks(picture)) for picture in pictures]
+    extremes = np.zeros((64, 64, 3), np.uint8)
+    extremes[::2] = 255
+    qualities = np.linspace(0, QUALITIES - 1, len(cut) + 1).astype(np.uint8)
+    for picture, quality in zip((*cut, extremes), qualities, strict=True):
+        yield {"picture": picture, "quality": np.asarray(quality)}
 
 
 def blocks(picture: Image) -> Image:
