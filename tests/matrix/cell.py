@@ -5,9 +5,9 @@ Needs NumPy and onnxruntime and nothing else, so that it runs wherever those do:
     python cell.py encode CORPUS TASKS.json ANSWERS.json PACKETS
     python cell.py decode CORPUS TASKS.json ANSWERS.json POOL
 
-A task names the family, the variant, the optimisation level, the number of threads, and inputs or packets. `encode`
-runs the encoder on those inputs (it also tells the symbols that it sends) and the pack piece on the corpus's own
-latents; `decode` reads those packets of the pool with the unpack piece and with a decoder.
+A task names the family, the variants, the optimisation level, the number of threads, and inputs or packets. `encode`
+runs each variant's encoder on those inputs (it also tells the symbols that it sends) and the pack piece on the corpus's
+own latents; `decode` reads those packets of the pool with the unpack piece, and some of them with each decoder.
 """
 
 import hashlib
@@ -64,42 +64,55 @@ class Models:
 
 def encode(models: Models, file: BinaryIO) -> dict:
     """Packets of the task's inputs, appended to a file, with what each says that it sent."""
-    encoder, pack = models.open(f"encoder.{models.task['variant']}"), models.open("pack")
-    told = [name for name in SYMBOLS if name in {output.name for output in encoder.get_outputs()}]
-    found, packed, spent = [], [], []
-    for at in models.task["inputs"]:
-        entry = models.family["inputs"][at]
-        quality = np.asarray(entry["quality"], np.uint8)
-        began = time.perf_counter()
-        packet, *symbols = encoder.run(["packet", *told], {"input": models.read(entry["input"]), "quality": quality})
-        spent.append(1000 * (time.perf_counter() - began))
-        file.write(packet.tobytes())
-        found.append({"bytes": packet.size, "symbols": digest(*symbols)})
-        feed = {"latents": models.read(entry["latents"]), "quality": quality}
-        packed.append(digest(pack.run(["packet"], feed | {"size": np.asarray(entry["size"], np.int64)})[0]))
-    return {"sent": found, "packed": packed, "milliseconds": float(np.median(spent))}
+    pack = models.open("pack")
+    entries = [models.family["inputs"][at] for at in models.task["inputs"]]
+    packed = []
+    for entry in entries:
+        feed = {"latents": models.read(entry["latents"]), "size": np.asarray(entry["size"], np.int64)}
+        packed.append(digest(pack.run(["packet"], feed | {"quality": quality_of(entry)})[0]))
+    sent, spent = {}, {}
+    for variant in models.task["variants"]:
+        encoder, sent[variant], times = models.open(f"encoder.{variant}"), [], []
+        told = [name for name in SYMBOLS if name in {output.name for output in encoder.get_outputs()}]
+        for entry in entries:
+            feed = {"input": models.read(entry["input"]), "quality": quality_of(entry)}
+            began = time.perf_counter()
+            packet, *symbols = encoder.run(["packet", *told], feed)
+            times.append(1000 * (time.perf_counter() - began))
+            file.write(packet.tobytes())
+            sent[variant].append({"bytes": packet.size, "symbols": digest(*symbols)})
+        spent[variant] = float(np.median(times))
+    return {"sent": sent, "packed": packed, "milliseconds": spent}
+
+
+def quality_of(entry: dict) -> np.ndarray:
+    """An input's quality as the models take it."""
+    return np.asarray(entry["quality"], np.uint8)
 
 
 def decode(models: Models, file: BinaryIO) -> dict:
-    """For each packet of the task its status, its symbols, and how far the output is from the corpus's."""
-    variant = models.task["variant"]
-    unpack, decoder = models.open("unpack"), models.open(f"decoder.{variant}")
+    """For each packet of the task its status and symbols; for some how far outputs are from the corpus's."""
+    unpack = models.open("unpack")
     told = [name for name in SYMBOLS if name in {output.name for output in unpack.get_outputs()}]
-    found, spent = [], []
+    read, packets = [], []
     for entry in models.task["packets"]:
         file.seek(entry["offset"])
-        packet = np.frombuffer(file.read(entry["bytes"]), np.uint8)
-        *symbols, status = unpack.run([*told, "status"], {"packet": packet})
-        began = time.perf_counter()
-        output, verdict = decoder.run(["output", "status"], {"packet": packet})
-        spent.append(1000 * (time.perf_counter() - began))
-        answer = {"status": int(status) or int(verdict), "symbols": digest(*symbols)}
-        if entry["reference"]:
-            wanted = models.read(models.family["inputs"][entry["input"]][f"output.{variant}"])
-            same = output.shape == wanted.shape
-            answer["gap"] = float(np.abs(output.astype(np.float64) - wanted).max()) if same else -1.0
-        found.append(answer)
-    return {"read": found, "milliseconds": float(np.median(spent))}
+        packets.append(np.frombuffer(file.read(entry["bytes"]), np.uint8))
+        *symbols, status = unpack.run([*told, "status"], {"packet": packets[-1]})
+        read.append({"status": int(status), "symbols": digest(*symbols)})
+    gaps, spent = {}, {}
+    for variant in models.task["variants"]:
+        decoder, gaps[variant], times = models.open(f"decoder.{variant}"), [], []
+        for entry, packet in zip(models.task["packets"], packets, strict=True):
+            if entry["output"]:
+                began = time.perf_counter()
+                output, status = decoder.run(["output", "status"], {"packet": packet})
+                times.append(1000 * (time.perf_counter() - began))
+                wanted = models.read(models.family["inputs"][entry["input"]][f"output.{variant}"])
+                same = int(status) == 0 and output.shape == wanted.shape
+                gaps[variant].append(float(np.abs(output.astype(np.float64) - wanted).max()) if same else -1.0)
+        spent[variant] = float(np.median(times)) if times else None
+    return {"read": read, "gaps": gaps, "milliseconds": spent}
 
 
 def main() -> None:

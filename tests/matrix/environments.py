@@ -51,14 +51,14 @@ class Place:
         prepare: makes the place below a folder and returns the command that a cell's arguments follow.
         levels: optimisation levels to run at.
         threads: numbers of threads to run with.
-        share: use every so-manieth input; emulated processors are slow.
+        outputs: compare every so-manieth output; emulated processors are slow.
     """
 
     name: str
     prepare: Callable[[Path], list[str]]
     levels: tuple[str, ...] = ("all",)
     threads: tuple[int, ...] = (1,)
-    share: int = 1
+    outputs: int = 1
 
 
 def run(command: Sequence[str | Path], **options: object) -> str:
@@ -141,12 +141,22 @@ def older(folder: Path) -> list[str]:
     return [str(python), str(HERE / "cell.py")]
 
 
-def haswell(folder: Path) -> list[str]:
-    """This very Python under an emulated x86-64 without VNNI, where full-range u8 x s8 products saturate in pairs."""
-    if platform.machine() != "x86_64":
-        raise SkippedError(f"emulates the same Python on x86-64, found {platform.machine()}")
-    emulator = debian(folder / "qemu", ["qemu-user-static"], "amd64") / "usr/bin/qemu-x86_64-static"
-    return [str(emulator), "-cpu", "Haswell-noTSX", sys.executable, str(HERE / "cell.py")]
+def emulated(model: str) -> Callable[[Path], list[str]]:
+    """This very Python under an emulated x86-64 processor."""
+
+    def prepare(folder: Path) -> list[str]:
+        if platform.machine() != "x86_64":
+            raise SkippedError(f"emulates the same Python on x86-64, found {platform.machine()}")
+        emulator = debian(folder / "qemu", ["qemu-user-static"], "amd64") / "usr/bin/qemu-x86_64-static"
+        return [str(emulator), "-cpu", model, sys.executable, str(HERE / "cell.py")]
+
+    return prepare
+
+
+haswell = emulated("Haswell-noTSX")
+"""Without VNNI, where full-range u8 x s8 products saturate in pairs."""
+nehalem = emulated("Nehalem")
+"""Without fused multiplication and addition: float sums round differently."""
 
 
 def arm(folder: Path) -> list[str]:
@@ -194,8 +204,9 @@ LEVELS = ("disabled", "basic", "extended", "all")
 PLACES = (
     Place("x86-64, newest ONNX Runtime", here, LEVELS, (1, 2)),
     Place(f"x86-64, ONNX Runtime {OLDEST}", older, LEVELS, (1, 2)),
-    Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), share=4),
-    Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), share=4),
+    Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), outputs=10),
+    Place("x86-64 without AVX (Nehalem, emulated)", nehalem, outputs=10),
+    Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), outputs=10),
     Place("Node, native library", node_native),
     Place("Node, WebAssembly", node_wasm),
     Place("Chromium, WebAssembly", browser),

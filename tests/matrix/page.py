@@ -20,7 +20,7 @@ class Ran:
         place: where.
         version: of its ONNX Runtime.
         reason: why it did not run, or nothing.
-        sent: packets, each with its family, variant, input and the symbols that it says it holds.
+        sent: packets, each with its family, input and the symbols that it says it holds.
         other_bytes: packets of the reference's latents that differ from the reference's packets.
         packed: how many were compared.
         lost: symbol lists read otherwise than they were sent, by the place that sent them.
@@ -66,7 +66,7 @@ def render(results: Sequence[Ran], count: int, source: str) -> str:
 
 Made by `make matrix`. Every place below encoded real inputs with every encoder variant, and read every packet of every
 place with every decoder variant, at the optimisation levels and numbers of threads that stand beside it. Inputs:
-{count} of each family ({source}), every fourth of them on emulated processors."""
+{count} of each family ({source})."""
     return "\n\n".join([head, *sections]) + "\n"
 
 

@@ -55,35 +55,30 @@ class Matrix:
         return self.results
 
     def tasks(self, place: Place, role: str) -> Iterable[dict[str, Any]]:
-        """Families x variants x levels x threads; inputs by the place's share."""
+        """Families x levels x threads."""
         for family, entry in self.index.items():
             variants = [name.split(".")[1] for name in entry["models"] if name.startswith(f"{role}.")]
-            for variant in variants:
-                for level in place.levels:
-                    for threads in place.threads:
-                        inputs = list(range(0, len(entry["inputs"]), place.share))
-                        yield {
-                            "family": family,
-                            "variant": variant,
-                            "level": level,
-                            "threads": threads,
-                            "inputs": inputs,
-                        }
+            for level in place.levels:
+                for threads in place.threads:
+                    yield {"family": family, "variants": variants, "level": level, "threads": threads}
 
     def encode(self, result: Ran) -> None:
         """Run the place's encoders and keep what they send."""
         tasks, packets = list(self.tasks(result.place, "encoder")), self.work / f"packets-{slug(result.place)}"
+        for task in tasks:
+            task["inputs"] = list(range(len(self.index[task["family"]]["inputs"])))
         answers = self.cell(result, "encode", tasks, packets)
         data, at = packets.read_bytes(), 0
         for task, answer in zip(tasks, answers, strict=True):
-            for place, line, packed in zip(task["inputs"], answer["sent"], answer["packed"], strict=True):
-                packet = data[at : at + line["bytes"]]
-                at += line["bytes"]
-                key = {"family": task["family"], "input": place, "variant": task["variant"]}
-                result.sent.append({**key, "packet": packet, "symbols": line["symbols"]})
-                result.packed += 1
-                result.other_bytes += packed != self.index[task["family"]]["inputs"][place]["packet"]
-            result.milliseconds[f"{task['family']} {task['variant']} encode"] = answer["milliseconds"]
+            family, inputs = task["family"], self.index[task["family"]]["inputs"]
+            result.packed += len(inputs)
+            result.other_bytes += sum(p != entry["packet"] for p, entry in zip(answer["packed"], inputs, strict=True))
+            for variant, sent in answer["sent"].items():
+                for place, line in enumerate(sent):
+                    packet = data[at : at + line["bytes"]]
+                    at += line["bytes"]
+                    result.sent.append({"family": family, "input": place, "packet": packet, "symbols": line["symbols"]})
+                result.milliseconds[f"{family} {variant} encode"] = answer["milliseconds"][variant]
 
     def pool(self) -> dict[tuple[str, bytes], dict[str, Any]]:
         """Every different packet once, with who sent it and what they said."""
@@ -103,39 +98,32 @@ class Matrix:
                 at += out.write(key[1])
         tasks = []
         for task in self.tasks(result.place, "decoder"):
-            chosen = set(task.pop("inputs"))
-            keys = [key for key, entry in pool.items() if key[0] == task["family"] and entry["input"] in chosen]
-            task["packets"] = [
-                {
-                    "offset": offsets[key],
-                    "bytes": len(key[1]),
-                    "input": pool[key]["input"],
-                    "reference": self.is_reference(pool[key]),
-                }
-                for key in keys
-            ]
-            tasks.append((task, keys))
+            keys = [key for key in pool if key[0] == task["family"]]
+            entries = [self.described(result, pool[key], offsets[key]) for key in keys]
+            tasks.append((task | {"packets": entries}, keys))
         answers = self.cell(result, "decode", [task for task, _ in tasks], file)
         for (task, keys), answer in zip(tasks, answers, strict=True):
-            self.compare(result, task, [pool[key] for key in keys], answer)
+            self.compare(result, task["family"], [pool[key] for key in keys], answer)
 
-    def is_reference(self, entry: dict[str, Any]) -> bool:
-        """Whether a packet is the one whose output the corpus holds."""
+    def described(self, result: Ran, entry: dict[str, Any], offset: int) -> dict[str, Any]:
+        """A packet of the pool for a cell; its output is compared if the corpus holds it and the place has the time."""
         wanted = self.index[entry["family"]]["inputs"][entry["input"]]["packet"]
-        return hashlib.sha256(entry["packet"]).hexdigest() == wanted
+        due = entry["input"] % result.place.outputs == 0 and hashlib.sha256(entry["packet"]).hexdigest() == wanted
+        return {"offset": offset, "bytes": len(entry["packet"]), "input": entry["input"], "output": due}
 
-    def compare(self, result: Ran, task: dict[str, Any], entries: Sequence[dict[str, Any]], answer: Any) -> None:
+    def compare(self, result: Ran, family: str, entries: Sequence[dict[str, Any]], answer: Any) -> None:
         """Count what was read otherwise than sent, for each sender of each packet."""
         for entry, line in zip(entries, answer["read"], strict=True):
             for sender, said in entry["senders"].items():
                 wrong = line["status"] != 0 or said != {line["symbols"]}
                 result.read[sender] = result.read.get(sender, 0) + 1
                 result.lost[sender] = result.lost.get(sender, 0) + wrong
-            if "gap" in line:
-                name = f"{task['family']} {task['variant']}"
-                gap = line["gap"] if line["gap"] >= 0 else float("inf")
-                result.gaps[name] = max(result.gaps.get(name, 0.0), gap)
-        result.milliseconds[f"{task['family']} {task['variant']} decode"] = answer["milliseconds"]
+        for variant, gaps in answer["gaps"].items():
+            name = f"{family} {variant}"
+            worst = max([gap if gap >= 0 else float("inf") for gap in gaps], default=0.0)
+            result.gaps[name] = max(result.gaps.get(name, 0.0), worst)
+            if answer["milliseconds"][variant] is not None:
+                result.milliseconds[f"{name} decode"] = answer["milliseconds"][variant]
 
     def cell(self, result: Ran, job: str, tasks: list[dict[str, Any]], data: Path) -> list[Any]:
         """One process of a place over a list of tasks."""

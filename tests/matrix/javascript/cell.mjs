@@ -36,48 +36,63 @@ class Models {
   }
 }
 
+const qualityOf = (ort, entry) => new ort.Tensor("uint8", Uint8Array.of(entry.quality), []);
+
 async function encode(models) {
   const { ort, task } = models;
-  const encoder = await models.open(`encoder.${task.variant}`);
   const pack = await models.open("pack");
-  const told = SYMBOLS.filter((name) => encoder.outputNames.includes(name));
-  const answer = { sent: [], packed: [], milliseconds: [] };
+  const entries = task.inputs.map((at) => models.family.inputs[at]);
+  const answer = { sent: {}, packed: [], milliseconds: {} };
   const packets = [];
-  for (const at of task.inputs) {
-    const entry = models.family.inputs[at];
-    const quality = new ort.Tensor("uint8", Uint8Array.of(entry.quality), []);
-    const input = await models.read(entry.input);
-    const began = performance.now();
-    const found = await encoder.run({ input, quality });
-    answer.milliseconds.push(performance.now() - began);
-    packets.push(found.packet.data.slice());
-    answer.sent.push({ bytes: found.packet.data.length, symbols: await digest(...told.map((name) => found[name].data)) });
+  for (const entry of entries) {
     const size = new ort.Tensor("int64", BigInt64Array.from(entry.size.map(BigInt)), [entry.size.length]);
-    const packed = await pack.run({ latents: await models.read(entry.latents), quality, size });
+    const packed = await pack.run({ latents: await models.read(entry.latents), quality: qualityOf(ort, entry), size });
     answer.packed.push(await digest(packed.packet.data));
   }
-  return { ...answer, milliseconds: median(answer.milliseconds), packets };
+  for (const variant of task.variants) {
+    const encoder = await models.open(`encoder.${variant}`);
+    const told = SYMBOLS.filter((name) => encoder.outputNames.includes(name));
+    const times = [];
+    answer.sent[variant] = [];
+    for (const entry of entries) {
+      const input = await models.read(entry.input);
+      const began = performance.now();
+      const found = await encoder.run({ input, quality: qualityOf(ort, entry) });
+      times.push(performance.now() - began);
+      packets.push(found.packet.data.slice());
+      const symbols = await digest(...told.map((name) => found[name].data));
+      answer.sent[variant].push({ bytes: found.packet.data.length, symbols });
+    }
+    answer.milliseconds[variant] = median(times);
+  }
+  return { ...answer, packets };
 }
 
 async function decode(models, pool) {
   const { ort, task } = models;
   const unpack = await models.open("unpack");
-  const decoder = await models.open(`decoder.${task.variant}`);
   const told = SYMBOLS.filter((name) => unpack.outputNames.includes(name));
-  const answer = { read: [], milliseconds: [] };
+  const answer = { read: [], gaps: {}, milliseconds: {} };
+  const packetOf = (entry) => new ort.Tensor("uint8", pool.slice(entry.offset, entry.offset + entry.bytes), [entry.bytes]);
   for (const entry of task.packets) {
-    const bytes = pool.slice(entry.offset, entry.offset + entry.bytes);
-    const packet = new ort.Tensor("uint8", bytes, [entry.bytes]);
-    const unpacked = await unpack.run({ packet });
-    const began = performance.now();
-    const { output, status } = await decoder.run({ packet });
-    answer.milliseconds.push(performance.now() - began);
-    const line = { status: Number(unpacked.status.data[0]) || Number(status.data[0]) };
-    line.symbols = await digest(...told.map((name) => unpacked[name].data));
-    if (entry.reference) line.gap = gap(output, await models.read(models.family.inputs[entry.input][`output.${task.variant}`]));
-    answer.read.push(line);
+    const found = await unpack.run({ packet: packetOf(entry) });
+    const symbols = await digest(...told.map((name) => found[name].data));
+    answer.read.push({ status: Number(found.status.data[0]), symbols });
   }
-  return { ...answer, milliseconds: median(answer.milliseconds) };
+  for (const variant of task.variants) {
+    const decoder = await models.open(`decoder.${variant}`);
+    const times = [];
+    answer.gaps[variant] = [];
+    for (const entry of task.packets.filter((packet) => packet.output)) {
+      const began = performance.now();
+      const { output, status } = await decoder.run({ packet: packetOf(entry) });
+      times.push(performance.now() - began);
+      const wanted = await models.read(models.family.inputs[entry.input][`output.${variant}`]);
+      answer.gaps[variant].push(status.data[0] ? -1 : gap(output, wanted));
+    }
+    answer.milliseconds[variant] = times.length ? median(times) : null;
+  }
+  return answer;
 }
 
 function gap(output, wanted) {
