@@ -1,4 +1,5 @@
-# make demo | make test | make lint: each sets up .venv first, and again only when what it is made from has changed.
+# make demo | make test | make lint | make matrix: each sets up .venv first, and again only when what it is made from has
+# changed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,13 +14,17 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-.PHONY: demo test lint format setup clean FORCE
+.PHONY: demo test matrix lint format setup clean FORCE
 
 demo: setup
 	$(BIN)/latentwire demo
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Every encoder's packets to every decoder: other processors, versions, languages, a browser. Minutes, and downloads.
+matrix: setup
+	$(BIN)/python tests/matrix/run.py --out docs/matrix.md
 
 lint: setup
 	$(BIN)/ruff check .

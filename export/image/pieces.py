@@ -26,8 +26,8 @@ def build_prepare() -> onnx.ModelProto:
     def trace(op: Op, picture: Value) -> Sequence[Value]:
         sides = op.Shape(picture, start=0, end=2)
         missing = op.Sub(op.Mul(op.Div(op.Add(sides, HYPER_PATCH - 1), HYPER_PATCH), HYPER_PATCH), sides)
-        padding = op.Concat(vector(op, [0, 0]), missing, axis=0)
-        grown = op.Pad(picture, padding, None, vector(op, [0, 1]), mode="edge")
+        # Amounts for every axis: OpenVINO does not take fewer.
+        grown = op.Pad(picture, op.Concat(vector(op, [0, 0, 0]), missing, vector(op, [0]), axis=0), mode="edge")
         return [op.Expand(grown, vector(op, [1, 1, 3]))]
 
     outputs = [value("picture", UINT8, ["padded_height", "padded_width", 3])]

@@ -5,15 +5,18 @@ Needs NumPy and onnxruntime and nothing else, so that it runs wherever those do:
     python cell.py encode CORPUS TASKS.json ANSWERS.json PACKETS
     python cell.py decode CORPUS TASKS.json ANSWERS.json POOL
 
-A task names the family, the variants, the optimisation level, the number of threads, and inputs or packets. `encode`
-runs each variant's encoder on those inputs (it also tells the symbols that it sends) and the pack piece on the corpus's
-own latents; `decode` reads those packets of the pool with the unpack piece, and some of them with each decoder.
+A task names the family, the variants, the optimisation level, the number of threads, the execution providers, and
+inputs or packets. `encode` runs each variant's encoder on those inputs (it also tells the symbols that it sends) and
+the pack piece on the corpus's own latents; `decode` reads those packets of the pool with the unpack piece, and some of
+them with each decoder. With an accelerator the pieces stand for encoder and decoder: transforms there, the coder on the
+CPU.
 """
 
 import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,8 +29,6 @@ LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-
-
 SYMBOLS = ("hyper_symbols", "symbols")
 
 
@@ -49,17 +50,54 @@ class Models:
         self.options.log_severity_level = 3
 
     def open(self, name: str) -> ort.InferenceSession:
-        providers = self.task.get("providers", ["CPUExecutionProvider"])
-        exact = name in ("pack", "unpack")
-        return ort.InferenceSession(
-            str(self.corpus / self.family["models"][name]),
-            self.options,
-            providers=["CPUExecutionProvider"] if exact else providers,
-        )
+        coder = name in ("pack", "unpack")
+        providers = [f"{name}ExecutionProvider" for name in (("CPU",) if coder else self.task["providers"])]
+        return ort.InferenceSession(str(self.corpus / self.family["models"][name]), self.options, providers=providers)
+
+    @property
+    def accelerated(self) -> bool:
+        return self.task["providers"][0] != "CPU"
+
+    def encoder(self, variant: str) -> Callable[[dict], list[np.ndarray]]:
+        """Input, quality and size to the packet and the symbols that it holds."""
+        if not self.accelerated:
+            whole = self.open(f"encoder.{variant}")
+            return lambda known: whole.run(["packet", *told(whole)], fed(whole, known))
+        analysis, pack = self.open(f"analysis.{variant}"), self.open("pack")
+
+        def encode(known: dict) -> list[np.ndarray]:
+            (latents,) = analysis.run(["latents"], fed(analysis, known))
+            return pack.run(["packet", *told(pack)], fed(pack, known | {"latents": latents}))
+
+        return encode
+
+    def decoder(self, variant: str) -> Callable[[np.ndarray], list[np.ndarray]]:
+        """A packet to output and status."""
+        if not self.accelerated:
+            whole = self.open(f"decoder.{variant}")
+            return lambda packet: whole.run(["output", "status"], {"packet": packet})
+        unpack, synthesis = self.open("unpack"), self.open(f"synthesis.{variant}")
+        names = [entry.name for entry in unpack.get_outputs()]
+
+        def decode(packet: np.ndarray) -> list[np.ndarray]:
+            known = dict(zip(names, unpack.run(names, {"packet": packet}), strict=True))
+            return [*synthesis.run(["output"], fed(synthesis, known)), known["status"]]
+
+        return decode
 
     def read(self, entry: dict) -> np.ndarray:
         data = (self.corpus / entry["file"]).read_bytes()
         return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(entry["shape"])
+
+
+def told(session: ort.InferenceSession) -> list[str]:
+    """The outputs of a session that are symbols."""
+    return [name for name in SYMBOLS if name in {output.name for output in session.get_outputs()}]
+
+
+def fed(session: ort.InferenceSession, known: dict) -> dict:
+    """What a session takes of what is known."""
+    return {entry.name: known[entry.name] for entry in session.get_inputs()}
 
 
 def encode(models: Models, file: BinaryIO) -> dict:
@@ -68,16 +106,15 @@ def encode(models: Models, file: BinaryIO) -> dict:
     entries = [models.family["inputs"][at] for at in models.task["inputs"]]
     packed = []
     for entry in entries:
-        feed = {"latents": models.read(entry["latents"]), "size": np.asarray(entry["size"], np.int64)}
-        packed.append(digest(pack.run(["packet"], feed | {"quality": quality_of(entry)})[0]))
+        feed = fed(pack, described(entry) | {"latents": models.read(entry["latents"])})
+        packed.append(digest(pack.run(["packet"], feed)[0]))
     sent, spent = {}, {}
     for variant in models.task["variants"]:
-        encoder, sent[variant], times = models.open(f"encoder.{variant}"), [], []
-        told = [name for name in SYMBOLS if name in {output.name for output in encoder.get_outputs()}]
+        encoder, sent[variant], times = models.encoder(variant), [], []
         for entry in entries:
-            feed = {"input": models.read(entry["input"]), "quality": quality_of(entry)}
+            known = described(entry) | {"input": models.read(entry["input"])}
             began = time.perf_counter()
-            packet, *symbols = encoder.run(["packet", *told], feed)
+            packet, *symbols = encoder(known)
             times.append(1000 * (time.perf_counter() - began))
             file.write(packet.tobytes())
             sent[variant].append({"bytes": packet.size, "symbols": digest(*symbols)})
@@ -85,28 +122,27 @@ def encode(models: Models, file: BinaryIO) -> dict:
     return {"sent": sent, "packed": packed, "milliseconds": spent}
 
 
-def quality_of(entry: dict) -> np.ndarray:
-    """An input's quality as the models take it."""
-    return np.asarray(entry["quality"], np.uint8)
+def described(entry: dict) -> dict:
+    """An input's quality and size as the models take them."""
+    return {"quality": np.asarray(entry["quality"], np.uint8), "size": np.asarray(entry["size"], np.int64)}
 
 
 def decode(models: Models, file: BinaryIO) -> dict:
     """For each packet of the task its status and symbols; for some how far outputs are from the corpus's."""
     unpack = models.open("unpack")
-    told = [name for name in SYMBOLS if name in {output.name for output in unpack.get_outputs()}]
     read, packets = [], []
     for entry in models.task["packets"]:
         file.seek(entry["offset"])
         packets.append(np.frombuffer(file.read(entry["bytes"]), np.uint8))
-        *symbols, status = unpack.run([*told, "status"], {"packet": packets[-1]})
+        *symbols, status = unpack.run([*told(unpack), "status"], {"packet": packets[-1]})
         read.append({"status": int(status), "symbols": digest(*symbols)})
     gaps, spent = {}, {}
     for variant in models.task["variants"]:
-        decoder, gaps[variant], times = models.open(f"decoder.{variant}"), [], []
+        decoder, gaps[variant], times = models.decoder(variant), [], []
         for entry, packet in zip(models.task["packets"], packets, strict=True):
             if entry["output"]:
                 began = time.perf_counter()
-                output, status = decoder.run(["output", "status"], {"packet": packet})
+                output, status = decoder(packet)
                 times.append(1000 * (time.perf_counter() - began))
                 wanted = models.read(models.family["inputs"][entry["input"]][f"output.{variant}"])
                 same = int(status) == 0 and output.shape == wanted.shape

@@ -1,6 +1,6 @@
 """What the cells of the matrix are given: models and real inputs of each family, in plain files.
 
-Encoders in a corpus also tell the symbols that they send. `index.json` says where everything lies:
+Encoders and pack pieces in a corpus also tell the symbols that they send. `index.json` says where everything lies:
 
     {FAMILY: {"models": {NAME: FILE}, "inputs": [{"input", "latents", "output.VARIANT": {"file", "dtype", "shape"},
                                                  "quality", "size", "packet": SHA-256 of what the latents pack to}]}}
@@ -81,11 +81,11 @@ def photographs() -> list[Image]:
 
 
 def crops(photos: Sequence[Image], count: int, seed: int = 0) -> list[Image]:
-    """Pieces of 1 to 160 pixels each way, every fifth one grey."""
+    """Pieces of 1 to 112 pixels each way, every fifth one grey; emulated processors are slow."""
     rng, found = np.random.default_rng(seed), []
     for at in range(count):
         photo = photos[at % len(photos)]
-        height, width = rng.integers(1, 161, 2)
+        height, width = rng.integers(1, 113, 2)
         top, left = rng.integers(0, photo.shape[0] - height), rng.integers(0, photo.shape[1] - width)
         piece = photo[top : top + height, left : left + width]
         found.append(np.ascontiguousarray(piece[..., 1:2] if at % 5 == 4 else piece))
@@ -142,7 +142,9 @@ def write_models(folder: Path, codec: Codec) -> dict[str, str]:
     """The files of a codec's models, by name."""
     told = telling(codec.pack)
     outputs = [entry.name for entry in told.graph.output]
-    models = {"pack": codec.pack, "unpack": codec.unpack}
+    models = {"pack": told, "unpack": codec.unpack}
+    models |= {f"analysis.{variant}": model for variant, model in codec.analysis.items()}
+    models |= {f"synthesis.{variant}": model for variant, model in codec.synthesis.items()}
     for variant, model in codec.analysis.items():
         encoder = join(with_size(model, codec.size_axes), told, ["input", "quality"], outputs)
         models[f"encoder.{variant}"] = encoder

@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 OLDEST = "1.20.1"
 """The oldest ONNX Runtime that `pyproject.toml` accepts, in its last bug fix release."""
+OPENVINO = "onnxruntime-openvino==1.24.1"
 ARM_ONNXRUNTIME = "1.27.0"
 """The newest that starts under emulation (later ones stop at import in QEMU 7.2)."""
 ARM_PACKAGES = (
@@ -51,6 +52,7 @@ class Place:
         prepare: makes the place below a folder and returns the command that a cell's arguments follow.
         levels: optimisation levels to run at.
         threads: numbers of threads to run with.
+        providers: execution providers, the preferred one first, without the end of their names.
         outputs: compare every so-manieth output; emulated processors are slow.
     """
 
@@ -58,6 +60,7 @@ class Place:
     prepare: Callable[[Path], list[str]]
     levels: tuple[str, ...] = ("all",)
     threads: tuple[int, ...] = (1,)
+    providers: tuple[str, ...] = ("CPU",)
     outputs: int = 1
 
 
@@ -130,15 +133,30 @@ def here(_: Path) -> list[str]:
     return [sys.executable, str(HERE / "cell.py")]
 
 
-def older(folder: Path) -> list[str]:
-    """The oldest ONNX Runtime that is supported, with a NumPy of its time."""
-    home = folder / f"onnxruntime-{OLDEST}"
-    python = home / "bin/python"
-    if not (home / ".done").exists():
-        run([sys.executable, "-m", "venv", home])
-        run([python, "-m", "pip", "install", "-q", f"onnxruntime=={OLDEST}", "numpy<2.3"])
-        (home / ".done").touch()
-    return [str(python), str(HERE / "cell.py")]
+def cuda(folder: Path) -> list[str]:
+    """This Python, where its ONNX Runtime finds a GPU."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise SkippedError("this ONNX Runtime has no CUDA execution provider (onnxruntime-gpu brings it)")
+    need("nvidia-smi")
+    run(["nvidia-smi"])
+    return here(folder)
+
+
+def installed(*requirements: str) -> Callable[[Path], list[str]]:
+    """A Python of its own with these packages."""
+
+    def prepare(folder: Path) -> list[str]:
+        home = folder / "-".join(requirements[0].split("=="))
+        python = home / "bin/python"
+        if not (home / ".done").exists():
+            run([sys.executable, "-m", "venv", home])
+            run([python, "-m", "pip", "install", "-q", *requirements])
+            (home / ".done").touch()
+        return [str(python), str(HERE / "cell.py")]
+
+    return prepare
 
 
 def emulated(model: str) -> Callable[[Path], list[str]]:
@@ -203,10 +221,12 @@ def browser(folder: Path) -> list[str]:
 LEVELS = ("disabled", "basic", "extended", "all")
 PLACES = (
     Place("x86-64, newest ONNX Runtime", here, LEVELS, (1, 2)),
-    Place(f"x86-64, ONNX Runtime {OLDEST}", older, LEVELS, (1, 2)),
+    Place(f"x86-64, ONNX Runtime {OLDEST}", installed(f"onnxruntime=={OLDEST}", "numpy<2.3"), LEVELS, (1, 2)),
     Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), outputs=10),
     Place("x86-64 without AVX (Nehalem, emulated)", nehalem, outputs=10),
     Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), outputs=10),
+    Place("OpenVINO, coder on the CPU", installed(OPENVINO, "numpy"), providers=("OpenVINO", "CPU")),
+    Place("CUDA, coder on the CPU", cuda, providers=("CUDA", "CPU")),
     Place("Node, native library", node_native),
     Place("Node, WebAssembly", node_wasm),
     Place("Chromium, WebAssembly", browser),

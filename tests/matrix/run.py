@@ -15,7 +15,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,22 @@ class Matrix:
             try:
                 say(f"{result.place.name}: prepare")
                 self.commands[result.place.name] = result.place.prepare(self.work)
-                self.encode(result)
             except SkippedError as fault:
                 result.reason = str(fault)
                 say(f"{result.place.name}: not run: {fault}")
-        pool = self.pool()
-        for result in self.results:
-            if result.ran:
-                self.decode(result, pool)
+        self.for_each_place(self.encode)
+        pool, file, at = self.pool(), self.work / "pool", 0
+        with file.open("wb") as out:
+            for (_, packet), entry in pool.items():
+                entry["offset"] = at
+                at += out.write(packet)
+        self.for_each_place(lambda result: self.decode(result, pool, file))
         return self.results
+
+    def for_each_place(self, work: Callable[[Ran], None]) -> None:
+        """Do a piece of work with every place that runs, as many at a time as there are cores."""
+        with ThreadPoolExecutor(os.cpu_count()) as workers:
+            list(workers.map(work, [result for result in self.results if result.ran]))
 
     def tasks(self, place: Place, role: str) -> Iterable[dict[str, Any]]:
         """Families x levels x threads."""
@@ -60,7 +68,8 @@ class Matrix:
             variants = [name.split(".")[1] for name in entry["models"] if name.startswith(f"{role}.")]
             for level in place.levels:
                 for threads in place.threads:
-                    yield {"family": family, "variants": variants, "level": level, "threads": threads}
+                    task = {"family": family, "variants": variants, "level": level, "threads": threads}
+                    yield task | {"providers": place.providers}
 
     def encode(self, result: Ran) -> None:
         """Run the place's encoders and keep what they send."""
@@ -89,27 +98,21 @@ class Matrix:
                 entry["senders"].setdefault(result.place.name, set()).add(line["symbols"])
         return found
 
-    def decode(self, result: Ran, pool: dict[tuple[str, bytes], dict[str, Any]]) -> None:
-        """Let the place read the pool and compare."""
-        file, offsets, at = self.work / "pool", {}, 0
-        with file.open("wb") as out:
-            for key in pool:
-                offsets[key] = at
-                at += out.write(key[1])
+    def decode(self, result: Ran, pool: dict[tuple[str, bytes], dict[str, Any]], file: Path) -> None:
+        """Let the place read the pool, which lies in a file, and compare."""
         tasks = []
         for task in self.tasks(result.place, "decoder"):
-            keys = [key for key in pool if key[0] == task["family"]]
-            entries = [self.described(result, pool[key], offsets[key]) for key in keys]
-            tasks.append((task | {"packets": entries}, keys))
+            entries = [entry for (family, _), entry in pool.items() if family == task["family"]]
+            tasks.append((task | {"packets": [self.described(result, entry) for entry in entries]}, entries))
         answers = self.cell(result, "decode", [task for task, _ in tasks], file)
-        for (task, keys), answer in zip(tasks, answers, strict=True):
-            self.compare(result, task["family"], [pool[key] for key in keys], answer)
+        for (task, entries), answer in zip(tasks, answers, strict=True):
+            self.compare(result, task["family"], entries, answer)
 
-    def described(self, result: Ran, entry: dict[str, Any], offset: int) -> dict[str, Any]:
+    def described(self, result: Ran, entry: dict[str, Any]) -> dict[str, Any]:
         """A packet of the pool for a cell; its output is compared if the corpus holds it and the place has the time."""
         wanted = self.index[entry["family"]]["inputs"][entry["input"]]["packet"]
         due = entry["input"] % result.place.outputs == 0 and hashlib.sha256(entry["packet"]).hexdigest() == wanted
-        return {"offset": offset, "bytes": len(entry["packet"]), "input": entry["input"], "output": due}
+        return {"offset": entry["offset"], "bytes": len(entry["packet"]), "input": entry["input"], "output": due}
 
     def compare(self, result: Ran, family: str, entries: Sequence[dict[str, Any]], answer: Any) -> None:
         """Count what was read otherwise than sent, for each sender of each packet."""
