@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from latentwire.runtime.commands import decode, encode, inspect, selftest
+from latentwire.runtime.commands import decode, doctor, encode, inspect, selftest
 from latentwire.runtime.errors import LatentwireError, MissingExtraError
 
 ENTRY_POINTS = "latentwire.commands"
@@ -109,5 +109,5 @@ def main() -> None:
     """
 
 
-for _command in (encode, decode, inspect, selftest):
+for _command in (encode, decode, inspect, selftest, doctor):
     main.add_command(_command)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
 from pathlib import Path
 
 from latentwire.runtime.bundle import Bundle
+from latentwire.runtime.errors import ProviderError
 from latentwire.runtime.packet import Limits
-from latentwire.runtime.session import profile_named
-from latentwire.runtime.source import Sessions, open_source
+from latentwire.runtime.providers import Asked, Chosen, alternatives
+from latentwire.runtime.session import Placement, profile_named
+from latentwire.runtime.source import Sessions, Source, open_source
 
 
 class CodecHalf:
@@ -29,7 +31,7 @@ class CodecHalf:
         codec: str | Path | Bundle,
         *,
         variant: str | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Asked = None,
         profile: str = "device",
         limits: Limits | None = None,
     ) -> None:
@@ -38,10 +40,25 @@ class CodecHalf:
         self._limits = source.identity.limits.lowered_to(limits)
         self._profile = profile_named(profile)
         self._variant = variant if variant is not None else source.default_variant(self._ROLE)
+        *others, last = alternatives(providers)
+        for chosen in others:
+            with contextlib.suppress(ProviderError):
+                self._load(source, chosen)
+                return
+        self._load(source, last)
+
+    def _load(self, source: Source, providers: tuple[Chosen, ...]) -> None:
+        """Take the models from there; what cannot run fails here."""
         self._sessions = Sessions(source, self._variant, providers, self._profile)
         self._has_pieces = self._sessions.holds(*self._PIECES)
         self._by_pieces = self._sessions.accelerated and self._has_pieces
-        _ = self._sessions[self._PIECES[0] if self._by_pieces else self._ROLE]  # what cannot run fails here
+        _ = self._sessions[self._PIECES[0] if self._by_pieces else self._ROLE]
+
+    @property
+    def placement(self) -> tuple[Placement, ...]:
+        """Which models do the work of one packet, and where each runs."""
+        roles = self._PIECES if self._by_pieces else (self._ROLE,)
+        return tuple(self._sessions[role].placement for role in roles)
 
     @property
     def codec_id(self) -> str:

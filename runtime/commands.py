@@ -1,4 +1,4 @@
-"""The runtime's own commands: encode, decode, inspect, selftest."""
+"""The runtime's own commands: encode, decode, inspect, selftest, doctor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from latentwire.runtime.decoder import Decoder
+from latentwire.runtime.doctor import diagnose
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.files import FORMATS
@@ -18,6 +19,7 @@ from latentwire.runtime.jobs import STDIO, Decoded, DecodeJob, Encoded, EncodeJo
 from latentwire.runtime.mosaic import MAX_PIXELS
 from latentwire.runtime.picture_jobs import PictureDecodeJob, PictureEncodeJob
 from latentwire.runtime.pictures import PictureOptions
+from latentwire.runtime.providers import AUTO, Asked, parse_provider
 from latentwire.runtime.rows import PICTURE_FORMATS
 from latentwire.runtime.selftest import selftest as run_selftest
 from latentwire.runtime.session import Profiles
@@ -26,13 +28,30 @@ from latentwire.runtime.tiles import DEFAULT_OVERLAP
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def asked(providers: Sequence[str]) -> Asked:
+    """Providers as the options name them."""
+    if not providers:
+        return None
+    return AUTO if list(providers) == [AUTO] else [parse_provider(text) for text in providers]
+
+
+def place_options(command: Command) -> Command:
+    """The options of every command that runs models."""
+    profiles = click.Choice([profile.name.lower() for profile in Profiles])
+    where = "Where the transforms run: cpu, cuda, ..., with options as openvino:device_type=GPU, or auto."
+    for option in (
+        click.option("--profile", type=profiles, default="device", show_default=True, help="Session options."),
+        click.option("--provider", "providers", multiple=True, help=where),
+    ):
+        command = option(command)
+    return command
+
+
 def codec_options(command: Command) -> Command:
     """The options that encode and decode share."""
-    profiles = click.Choice([profile.name.lower() for profile in Profiles])
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON document on stdout."),
-        click.option("--profile", type=profiles, default="device", show_default=True, help="Session options."),
-        click.option("--provider", "providers", multiple=True, help="Where the transform runs: cpu, cuda, ..."),
+        place_options,
         click.option("--variant", help="Variant of the transform; the bundle's default otherwise."),
         click.option("--out", "-o", default=STDIO, help="File, or folder if INPUT is one; stdout by default."),
     ):
@@ -77,7 +96,7 @@ def encode(
     image, .raw or .bin, a folder of these, or - for stdin. With a codec of pictures each file is one picture.
     """
     check_json(as_json, out)
-    encoder = Encoder(codec, variant=variant, providers=providers or None, profile=profile)
+    encoder = Encoder(codec, variant=variant, providers=asked(providers), profile=profile)
     job: PictureEncodeJob | EncodeJob
     if encoder.contract.is_picture:
         refuse_for(raw, "pictures", "--raw", "values without a size are no picture: send .npy or an image file")
@@ -119,7 +138,7 @@ def decode(
     Damaged packets are reported and left out, missing tiles are grey; the exit code tells that there were any.
     """
     check_json(as_json, out)
-    decoder = Decoder(codec, variant=variant, providers=providers or None, profile=profile)
+    decoder = Decoder(codec, variant=variant, providers=asked(providers), profile=profile)
     job: PictureDecodeJob | DecodeJob
     if decoder.contract.is_picture:
         job = PictureDecodeJob(decoder, form, max_packet, max_pixels, bare)
@@ -145,19 +164,28 @@ def inspect(target: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("codec")
-@click.option(
-    "--profile", type=click.Choice([p.name.lower() for p in Profiles]), default="device", help="Session options."
-)
+@place_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def selftest(codec: str, profile: str, as_json: bool) -> None:
+def selftest(codec: str, providers: tuple[str, ...], profile: str, as_json: bool) -> None:
     """Run the golden cases of the bundle CODEC on this machine."""
-    report = run_selftest(codec, profile=profile)
+    report = run_selftest(codec, profile=profile, providers=asked(providers))
     if as_json:
         click.echo(json.dumps(report.to_json()))
     else:
         for check in report.checks:
             click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
     report.raise_on_failure()
+
+
+@click.command()
+@click.argument("codec")
+@click.option("--variant", help="Variant of the transforms; the bundle's defaults otherwise.")
+@place_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(codec: str, variant: str | None, providers: tuple[str, ...], profile: str, as_json: bool) -> None:
+    """Show what this machine has, and where the models of CODEC run on it."""
+    found = diagnose(codec, variant=variant, providers=asked(providers), profile=profile)
+    click.echo(json.dumps(found.to_json()) if as_json else found.render())
 
 
 def refuse_for(asked: bool, kind: str, option: str, advice: str) -> None:

@@ -25,7 +25,9 @@ class Encoder(CodecHalf):
     Args:
         codec: bundle (open, folder or zip), one ``encoder`` ONNX file, or the name of a ready codec such as "mnist".
         variant: of the analysis transform; the bundle's default if None.
-        providers: where the analysis transform runs: "cpu", "cuda", ... or ONNX Runtime's names; the CPU if None.
+        providers: where the analysis transform runs: "cpu", "cuda", "auto" (the first accelerator that works, else the
+            CPU), or a list of names, each alone or with its options: `[("openvino", {"device_type": "GPU"})]`. The CPU
+            if None; `placement` says what came of it.
         profile: "device" (one thread, lowest latency and power) or "server".
         limits: lower ones than the codec's.
 

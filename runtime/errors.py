@@ -16,6 +16,7 @@
           TamperedError (ValueError)          a file's bytes do not have the recorded SHA-256
           VariantError (LookupError)          the bundle has no such role and variant                      exit code 2
         ProviderError (RuntimeError)        the execution provider is not there, or refused the model      exit code 7
+        ForkError (RuntimeError)            a model loaded before a fork is used after it                  exit code 1
         SelftestError (RuntimeError)        a bundle does not reproduce its golden packets here            exit code 6
         MissingExtraError (ImportError)     a command or a file type needs a library that is an extra      exit code 2
       RemoteError                         the bytes of the peer are to blame
@@ -119,6 +120,10 @@ class ProviderError(LocalError, RuntimeError):
     """An execution provider that is not there, or that cannot run the model."""
 
     exit_code = 7
+
+
+class ForkError(LocalError, RuntimeError):
+    """An encoder or decoder that was made before a fork, used in the child: its threads did not come along."""
 
 
 class SelftestError(LocalError, RuntimeError):

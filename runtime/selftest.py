@@ -20,7 +20,8 @@ from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import RemoteError, SelftestError
 from latentwire.runtime.manifest import EXACT, GoldenCase
-from latentwire.runtime.session import CPU, Session, profile_named, scalar
+from latentwire.runtime.providers import ON_CPU, Asked
+from latentwire.runtime.session import Session, profile_named, scalar
 
 FLOAT_TOLERANCE = 1e-4
 """Share of the contract's range by which a float output may differ; whole numbers may differ by one level."""
@@ -67,34 +68,40 @@ class SelftestReport:
         return {"bundle": self.bundle, "codec_id": self.codec_id, "passed": self.passed, "checks": checks}
 
 
-def selftest(codec: str | Path | Bundle, *, profile: str = "device") -> SelftestReport:
+def selftest(codec: str | Path | Bundle, *, profile: str = "device", providers: Asked = None) -> SelftestReport:
     """Check every file's hash and run the golden cases.
 
     Args:
         codec: bundle (open, folder or zip) or the name of a ready codec.
         profile: session options to test with.
+        providers: where the transforms run, as for an `Encoder`.
 
     Raises:
         BundleError: the bundle cannot be loaded, or a file is not what the manifest records.
+        ProviderError: a provider is not there, or cannot run a transform.
         SettingError: an unknown profile.
     """
     bundle = codec if isinstance(codec, Bundle) else open_bundle(codec)
     count = bundle.check_files()
-    checks = [Check("files", True, f"{count} files have their recorded SHA-256"), *_Subject(bundle, profile).checks()]
+    checks = [
+        Check("files", True, f"{count} files have their recorded SHA-256"),
+        *_Subject(bundle, profile, providers).checks(),
+    ]
     return SelftestReport(str(bundle.path), bundle.manifest.codec_id, tuple(checks))
 
 
 class _Subject:
     """The bundle's models, loaded once."""
 
-    def __init__(self, bundle: Bundle, profile: str) -> None:
+    def __init__(self, bundle: Bundle, profile: str, providers: Asked) -> None:
         manifest = bundle.manifest
         self.bundle, self.golden = bundle, manifest.golden
         self.default_decoder = manifest.default_variant["decoder"]
         pack = bundle.read_model("pack", EXACT)
-        self.pack = Session(pack, f"pack.{EXACT}", (CPU.full_name,), profile_named(profile))
-        self.encoders = {v: Encoder(bundle, variant=v, profile=profile) for v in manifest.variants("encoder")}
-        self.decoders = {v: Decoder(bundle, variant=v, profile=profile) for v in manifest.variants("decoder")}
+        self.pack = Session(pack, f"pack.{EXACT}", ON_CPU, profile_named(profile))
+        options: dict[str, Any] = {"profile": profile, "providers": providers}
+        self.encoders = {v: Encoder(bundle, variant=v, **options) for v in manifest.variants("encoder")}
+        self.decoders = {v: Decoder(bundle, variant=v, **options) for v in manifest.variants("decoder")}
         self.items = bundle.read_array(self.golden.input)
 
     def checks(self) -> Iterator[Check]:

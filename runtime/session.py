@@ -1,10 +1,12 @@
-"""ONNX Runtime sessions: named profiles, providers by short name, and no silent fallback to another provider.
+"""ONNX Runtime sessions: named profiles, and no silent fallback to another provider.
 
 onnxruntime is imported when the first session is made, so that importing the runtime stays quick.
 """
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import BundleError, CorruptPacketError, ProviderError, SettingError
+from latentwire.runtime.errors import BundleError, CorruptPacketError, ForkError, ProviderError, SettingError
+from latentwire.runtime.providers import ON_CPU, Chosen, short_name
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -55,56 +58,19 @@ def profile_named(name: str) -> Profile:
 
 
 @dataclass(frozen=True)
-class Provider:
-    """An execution provider of ONNX Runtime and the wheel that brings it."""
+class Placement:
+    """Where a model runs.
 
-    name: str
-    full_name: str
-    wheel: str
-
-
-CPU = Provider("cpu", "CPUExecutionProvider", "onnxruntime")
-PROVIDERS = (
-    CPU,
-    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu"),
-    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu"),
-    Provider("directml", "DmlExecutionProvider", "onnxruntime-directml"),
-    Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (macOS)"),
-    Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
-    Provider("qnn", "QNNExecutionProvider", "onnxruntime-qnn"),
-    Provider("xnnpack", "XnnpackExecutionProvider", "a build of onnxruntime with XNNPACK"),
-    Provider("migraphx", "MIGraphXExecutionProvider", "onnxruntime-migraphx"),
-    Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu"),
-)
-
-
-def resolve_providers(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Full names of the providers asked for, all of them there.
-
-    Args:
-        names: short names ("cpu", "cuda") or ONNX Runtime's own; None for the CPU.
-
-    Raises:
-        ProviderError: one is not in this installation of ONNX Runtime; says which are, and what brings it.
-        SettingError: an empty list, or text instead of a list.
+    Attributes:
+        model: role and variant.
+        providers: short names, the preferred one first.
+        nodes: how many nodes of the optimised graph each of them took. None where ONNX Runtime does not tell: without
+            an accelerator, and before 1.24.
     """
-    if names is None:
-        return (CPU.full_name,)
-    if isinstance(names, str) or not names:
-        raise SettingError(f"expected a list of provider names, found {names!r}: pass ['cpu'] or None")
-    import onnxruntime as ort
 
-    available = ort.get_available_providers()
-    return tuple(_resolve(name, available) for name in names)
-
-
-def _resolve(name: str, available: Sequence[str]) -> str:
-    known = next((p for p in PROVIDERS if name in (p.name, p.full_name)), Provider(name, name, "no wheel known here"))
-    if known.full_name not in available:
-        raise ProviderError(
-            f"expected provider {known.full_name}, found only {', '.join(available)}: it comes with {known.wheel}"
-        )
-    return known.full_name
+    model: str
+    providers: tuple[str, ...]
+    nodes: Mapping[str, int] | None
 
 
 class Session:
@@ -113,31 +79,45 @@ class Session:
     Args:
         model: the file's bytes.
         where: the file's name, for messages.
-        providers: full names, from `resolve_providers`.
+        providers: in order of preference; ONNX Runtime gives what they cannot run to the CPU.
         profile: session options.
 
     Raises:
-        ProviderError: a provider is in the wheel but does not work on this machine.
+        ProviderError: a provider is in the wheel but does not work on this machine, or takes no node of this model.
         BundleError: ONNX Runtime refuses the file.
     """
 
-    def __init__(self, model: bytes, where: str, providers: tuple[str, ...], profile: Profile) -> None:
+    def __init__(self, model: bytes, where: str, providers: Sequence[Chosen], profile: Profile) -> None:
         import onnxruntime as ort
 
+        on_cpu = tuple(providers) == ON_CPU
+        options = _options(profile)
+        if not on_cpu:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
-            self._session = ort.InferenceSession(model, _options(profile), providers=list(providers))
+            asked = [(entry.full_name, dict(entry.options)) for entry in providers]
+            self._session = ort.InferenceSession(model, options, providers=asked)
         except Exception as fault:  # pybind's exceptions have no common base below Exception
-            if providers != (CPU.full_name,):
-                raise ProviderError(f"{where}: expected to run on {', '.join(providers)}, found: {fault}") from fault
+            if not on_cpu:
+                names = ", ".join(entry.full_name for entry in providers)
+                raise ProviderError(f"{where}: expected to run on {names}, found: {fault}") from fault
             raise BundleError(
                 f"{where}: expected a model that ONNX Runtime {ort.__version__} loads: {fault}"
             ) from fault
         self.where = where
         self.providers = tuple(self._session.get_providers())
         self.input_names = tuple(entry.name for entry in self._session.get_inputs())
-        self._check_providers(providers)
+        self._process = os.getpid()
+        self._nodes = None if on_cpu else _assigned(self._session)
+        self._check_providers([entry.full_name for entry in providers])
 
-    def _check_providers(self, wanted: tuple[str, ...]) -> None:
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs."""
+        nodes = None if self._nodes is None else {short_name(name): count for name, count in self._nodes.items()}
+        return Placement(self.where, tuple(short_name(name) for name in self.providers), nodes)
+
+    def _check_providers(self, wanted: Sequence[str]) -> None:
         # ONNX Runtime goes on with the CPU, and a warning, where a provider's own libraries are missing.
         missing = [name for name in wanted if name not in self.providers]
         if missing:
@@ -145,9 +125,23 @@ class Session:
                 f"{self.where}: expected to run on {', '.join(missing)}, found that ONNX Runtime falls back to "
                 f"{', '.join(self.providers)}: install the driver and libraries, or ask for these providers"
             )
+        if self._nodes is not None and not self._nodes.get(wanted[0]):
+            raise ProviderError(
+                f"{self.where}: expected nodes to run on {wanted[0]}, found that it takes none of "
+                f"{sum(self._nodes.values())}: ask for another provider, or export a variant that it takes"
+            )
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
-        """Outputs by name, in the order asked for."""
+        """Outputs by name, in the order asked for.
+
+        Raises:
+            ForkError: in a child process that was forked after the session was made.
+        """
+        if os.getpid() != self._process:
+            raise ForkError(
+                f"{self.where}: expected the process {self._process} that loaded the model, found its fork "
+                f"{os.getpid()}, which has none of its threads: make encoders and decoders after the fork"
+            )
         found: list[Array] = self._session.run(list(outputs), dict(feed))
         return found
 
@@ -178,6 +172,16 @@ def _options(profile: Profile) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(profile.spinning)))
     options.log_severity_level = 4  # errors arrive as exceptions; a device's stderr stays ours
     return options
+
+
+def _assigned(session: ort.InferenceSession) -> Counter[str] | None:
+    """Nodes by the full name of the provider that took them; None where ONNX Runtime does not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    found: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        found[part.ep_name] += len(part.get_nodes())
+    return found
 
 
 def scalar(value: int, dtype: Any) -> Array:

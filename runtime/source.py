@@ -12,7 +12,8 @@ from latentwire.runtime.errors import BundleNotFoundError, VariantError
 from latentwire.runtime.identity import Identity
 from latentwire.runtime.manifest import EXACT
 from latentwire.runtime.onnxfile import read_metadata
-from latentwire.runtime.session import CPU, Profile, Session, resolve_providers
+from latentwire.runtime.providers import ON_CPU, Chosen
+from latentwire.runtime.session import Profile, Session
 
 CODER = ("pack", "unpack")
 """The integer pieces: one variant, always on the CPU, where int64 is exact and a Scan step is cheap."""
@@ -94,20 +95,20 @@ class Sessions:
     Args:
         source: where models come from.
         variant: of the transforms.
-        providers: for the transforms and assemblies, as `resolve_providers` takes them.
+        providers: for the transforms and assemblies.
         profile: session options.
     """
 
-    def __init__(self, source: Source, variant: str, providers: Sequence[str] | None, profile: Profile) -> None:
+    def __init__(self, source: Source, variant: str, providers: Sequence[Chosen], profile: Profile) -> None:
         self._source, self._variant, self._profile = source, variant, profile
-        self._providers = resolve_providers(providers)
+        self._providers = tuple(providers)
         self._made: dict[str, Session] = {}
         self._lock = threading.Lock()
 
     @property
     def accelerated(self) -> bool:
         """Whether a provider other than the CPU comes first."""
-        return self._providers[0] != CPU.full_name
+        return self._providers[0].full_name != ON_CPU[0].full_name
 
     def holds(self, *roles: str) -> bool:
         """Whether the source has all of these roles."""
@@ -121,7 +122,7 @@ class Sessions:
         variant = self._variant_of(role)
         with self._lock:
             if role not in self._made:
-                providers = (CPU.full_name,) if role in CODER else self._providers
+                providers = ON_CPU if role in CODER else self._providers
                 model = self._source.read(role, variant)
                 self._made[role] = Session(model, f"{role}.{variant}", providers, self._profile)
             return self._made[role]

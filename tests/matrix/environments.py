@@ -148,7 +148,7 @@ def installed(*requirements: str) -> Callable[[Path], list[str]]:
     """A Python of its own with these packages."""
 
     def prepare(folder: Path) -> list[str]:
-        home = folder / "-".join(requirements[0].split("=="))
+        home = folder / "_".join(requirement.replace("==", "-").replace("<", "-") for requirement in requirements)
         python = home / "bin/python"
         if not (home / ".done").exists():
             run([sys.executable, "-m", "venv", home])
@@ -157,6 +157,10 @@ def installed(*requirements: str) -> Callable[[Path], list[str]]:
         return [str(python), str(HERE / "cell.py")]
 
     return prepare
+
+
+openvino = installed(OPENVINO, "numpy", "click")
+"""Another provider than the CPU's that any x86-64 machine can run; with what the runtime needs."""
 
 
 def emulated(model: str) -> Callable[[Path], list[str]]:
@@ -225,7 +229,7 @@ PLACES = (
     Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), outputs=10),
     Place("x86-64 without AVX (Nehalem, emulated)", nehalem, outputs=10),
     Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), outputs=10),
-    Place("OpenVINO, coder on the CPU", installed(OPENVINO, "numpy"), providers=("OpenVINO", "CPU")),
+    Place("OpenVINO, coder on the CPU", openvino, providers=("OpenVINO", "CPU")),
     Place("CUDA, coder on the CPU", cuda, providers=("CUDA", "CPU")),
     Place("Node, native library", node_native),
     Place("Node, WebAssembly", node_wasm),

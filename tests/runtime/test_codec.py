@@ -11,7 +11,8 @@ from latentwire.runtime import Damaged, Decoder, Encoder, Limits, check_packet, 
 from latentwire.runtime.budget import highest_quality
 from latentwire.runtime.errors import RemoteError
 from latentwire.runtime.packet import parse_header, write_packet
-from latentwire.runtime.session import Session, profile_named, resolve_providers
+from latentwire.runtime.providers import ON_CPU, Chosen
+from latentwire.runtime.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -240,48 +241,23 @@ def test_one_encoder_serves_many_threads(bundle, digits):
         assert list(pool.map(work, range(4))) == [True] * 4
 
 
-def test_an_absent_provider_is_an_error_that_says_what_is_there(bundle):
-    with pytest.raises(errors.ProviderError, match=r"CPUExecutionProvider.*onnxruntime-qnn"):
-        Encoder(bundle, providers=["qnn"])
-    with pytest.raises(errors.ProviderError, match="NoSuch"):
-        Encoder(bundle, providers=["NoSuch", "cpu"])
-    for wrong in ([], "cpu"):
-        with pytest.raises(errors.SettingError):
-            Encoder(bundle, providers=wrong)
-    assert resolve_providers(["cpu"]) == resolve_providers(None) == ("CPUExecutionProvider",)
-
-
-def test_a_session_that_falls_back_is_refused(bundle, monkeypatch):
-    import onnxruntime as ort
-
-    class Fallen(ort.InferenceSession):
-        def __init__(self, model, options, providers):
-            super().__init__(model, options, providers=["CPUExecutionProvider"])
-
-    monkeypatch.setattr(ort, "InferenceSession", Fallen)
-    model = open_bundle(bundle).read_model("analysis", "fp32")
-    with pytest.raises(errors.ProviderError, match="falls back"):
-        Session(model, "analysis", ("CUDAExecutionProvider", "CPUExecutionProvider"), profile_named("device"))
-
-
 def test_with_an_accelerator_the_coder_stays_on_the_cpu(bundle, digits, monkeypatch):
-    from latentwire.runtime import source
+    from latentwire.runtime import codec, source
 
     asked = {}
 
     class Recorded(Session):
         def __init__(self, model, where, providers, profile):
             asked[where] = providers
-            super().__init__(model, where, ("CPUExecutionProvider",), profile)
+            super().__init__(model, where, ON_CPU, profile)
 
-    accelerated = ("FastExecutionProvider", "CPUExecutionProvider")
+    accelerated = (Chosen("FastExecutionProvider"), *ON_CPU)
     monkeypatch.setattr(source, "Session", Recorded)
-    monkeypatch.setattr(source, "resolve_providers", lambda names: accelerated)
+    monkeypatch.setattr(codec, "alternatives", lambda asked: (accelerated,))
     packet = Encoder(bundle).encode(digits[:9])
     found = Decoder(bundle).decode(packet)
-    cpu = ("CPUExecutionProvider",)
     assert asked == {
-        "analysis.fp32": accelerated, "pack.exact": cpu, "synthesis.fp32": accelerated, "unpack.exact": cpu
+        "analysis.fp32": accelerated, "pack.exact": ON_CPU, "synthesis.fp32": accelerated, "unpack.exact": ON_CPU
     }  # fmt: skip
     monkeypatch.undo()
     assert packet == Encoder(bundle).encode(digits[:9])

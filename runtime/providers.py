@@ -1,0 +1,119 @@
+"""Execution providers of ONNX Runtime: the names they go by, what brings them, and which ones to try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from latentwire.runtime.errors import ProviderError, SettingError
+
+SUFFIX = "ExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider and the wheel that brings it."""
+
+    name: str
+    full_name: str
+    wheel: str
+
+
+CPU = Provider("cpu", "CPUExecutionProvider", "onnxruntime")
+PROVIDERS = (
+    CPU,
+    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu"),
+    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu"),
+    Provider("directml", "DmlExecutionProvider", "onnxruntime-directml"),
+    Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (macOS)"),
+    Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    Provider("qnn", "QNNExecutionProvider", "onnxruntime-qnn"),
+    Provider("nnapi", "NnapiExecutionProvider", "onnxruntime-android (Java, C)"),
+    Provider("xnnpack", "XnnpackExecutionProvider", "a build of onnxruntime with XNNPACK"),
+    Provider("migraphx", "MIGraphXExecutionProvider", "onnxruntime-migraphx"),
+    Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu"),
+)
+AUTO = "auto"
+PREFERRED = ("cuda", "migraphx", "directml", "coreml", "openvino", "webgpu")
+"""What `auto` tries, in this order. TensorRT is not there: it compiles for minutes; nor are those for phones."""
+
+Options = Mapping[str, str]
+Asked = str | Sequence[str | tuple[str, Options]] | None
+"""One name, or names in order of preference, each alone or with its options; None is the CPU."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A provider that this ONNX Runtime has, and what it is told."""
+
+    full_name: str
+    options: Options = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its short name."""
+        return short_name(self.full_name)
+
+
+ON_CPU = (Chosen(CPU.full_name),)
+
+
+def short_name(full_name: str) -> str:
+    """What we call a provider; unknown ones keep ONNX Runtime's name."""
+    return next((entry.name for entry in PROVIDERS if entry.full_name == full_name), full_name)
+
+
+def available() -> tuple[str, ...]:
+    """Full names of the providers that the installed ONNX Runtime was built with."""
+    import onnxruntime as ort
+
+    return tuple(ort.get_available_providers())
+
+
+def alternatives(asked: Asked) -> tuple[tuple[Chosen, ...], ...]:
+    """Lists of providers to try, one after the other, until one works: one list, or several for `auto`.
+
+    Args:
+        asked: names, short ("cpu", "cuda") or ONNX Runtime's own, or "auto": every accelerator that is there, then the
+            CPU.
+
+    Raises:
+        ProviderError: one is not in this installation of ONNX Runtime; says which are, and what brings it.
+        SettingError: an empty list, or something else than names and options.
+    """
+    if asked is None:
+        return (ON_CPU,)
+    if asked == AUTO:
+        there = [entry for name in PREFERRED for entry in PROVIDERS if entry.name == name]
+        found = available()
+        return (*((Chosen(entry.full_name),) for entry in there if entry.full_name in found), ON_CPU)
+    entries = [asked] if isinstance(asked, str) else list(asked)
+    if not entries:
+        raise SettingError("expected names of providers, found none: pass 'cpu' or None")
+    return (tuple(_chosen(entry) for entry in entries),)
+
+
+def parse_provider(text: str) -> tuple[str, dict[str, str]]:
+    """A provider as the command line writes it: `NAME` or `NAME:KEY=VALUE,KEY=VALUE`.
+
+    Raises:
+        SettingError: an option without a value.
+    """
+    name, _, rest = text.partition(":")
+    pairs = [part.partition("=") for part in rest.split(",")] if rest else []
+    if any(not key or not middle for key, middle, _ in pairs):
+        raise SettingError(f"expected a provider as NAME or NAME:KEY=VALUE,KEY=VALUE, found {text!r}")
+    return name, {key: value for key, _, value in pairs}
+
+
+def _chosen(entry: str | tuple[str, Options]) -> Chosen:
+    if not isinstance(entry, str | tuple):
+        raise SettingError(f"expected the name of a provider, or a pair of name and options, found {entry!r}")
+    name, options = (entry, {}) if isinstance(entry, str) else entry
+    known = next((p for p in PROVIDERS if name in (p.name, p.full_name)), Provider(name, name, "no wheel known here"))
+    found = available()
+    if known.full_name not in found:
+        raise ProviderError(
+            f"expected provider {known.full_name}, found only {', '.join(found)}: it comes with {known.wheel}"
+        )
+    return Chosen(known.full_name, dict(options))

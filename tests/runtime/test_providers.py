@@ -1,0 +1,146 @@
+"""Which providers are asked for, what came of it, and a real accelerator's interface: OpenVINO, on the CPU's cores."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matrix import environments
+
+from latentwire.runtime import Decoder, Encoder, errors, open_bundle, selftest
+from latentwire.runtime import providers as module
+from latentwire.runtime.cli import main
+from latentwire.runtime.providers import ON_CPU, Chosen, alternatives, parse_provider
+from latentwire.runtime.session import Session, profile_named
+
+SCRATCH = Path(__file__).parents[2] / "build/matrix"
+CUDA = "CUDAExecutionProvider"
+
+
+def test_an_absent_provider_is_an_error_that_says_what_is_there(bundle):
+    with pytest.raises(errors.ProviderError, match=r"CPUExecutionProvider.*onnxruntime-qnn"):
+        Encoder(bundle, providers=["qnn"])
+    with pytest.raises(errors.ProviderError, match="NoSuch"):
+        Encoder(bundle, providers=["NoSuch", "cpu"])
+    for wrong in ([], [3]):
+        with pytest.raises(errors.SettingError):
+            Encoder(bundle, providers=wrong)
+
+
+def test_names_options_and_the_policy_auto(monkeypatch):
+    assert alternatives(None) == alternatives("cpu") == alternatives(["CPUExecutionProvider"]) == (ON_CPU,)
+    assert alternatives("auto") == (ON_CPU,)  # this wheel has nothing else
+    monkeypatch.setattr(module, "available", lambda: ("CoreMLExecutionProvider", CUDA, "CPUExecutionProvider"))
+    assert alternatives("auto") == ((Chosen(CUDA),), (Chosen("CoreMLExecutionProvider"),), ON_CPU)
+    (found,) = alternatives([("cuda", {"device_id": "1"}), "cpu"])
+    assert found == (Chosen(CUDA, {"device_id": "1"}), *ON_CPU)
+    assert [entry.name for entry in found] == ["cuda", "cpu"]
+
+
+def test_a_provider_is_written_with_its_options():
+    assert parse_provider("cuda") == ("cuda", {})
+    assert parse_provider("openvino:device_type=GPU,num_streams=2") == (
+        "openvino",
+        {"device_type": "GPU", "num_streams": "2"},
+    )
+    for wrong in ("cuda:fast", "cuda:=1"):
+        with pytest.raises(errors.SettingError, match="KEY=VALUE"):
+            parse_provider(wrong)
+
+
+def test_auto_goes_on_where_an_accelerator_does_not_work_and_says_what_it_took(bundle, monkeypatch):
+    monkeypatch.setattr(module, "available", lambda: (CUDA, "CPUExecutionProvider"))
+    encoder = Encoder(bundle, providers="auto")
+    assert [(place.model, place.providers) for place in encoder.placement] == [("encoder.fp32", ("cpu",))]
+    with pytest.raises(errors.ProviderError, match=CUDA):
+        Encoder(bundle, providers="cuda")
+
+
+def falling(monkeypatch, providers, nodes):
+    """ONNX Runtime as it is where a provider's libraries are missing, or where it takes no node."""
+    import onnxruntime as ort
+
+    class Fallen(ort.InferenceSession):
+        def __init__(self, model, options, providers):
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return providers
+
+        def get_provider_graph_assignment_info(self):
+            return nodes
+
+    monkeypatch.setattr(ort, "InferenceSession", Fallen)
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [(["CPUExecutionProvider"], "falls back"), ([CUDA, "CPUExecutionProvider"], "takes none of 0")],
+)
+def test_a_session_that_falls_back_is_refused(bundle, monkeypatch, there, message):
+    falling(monkeypatch, there, [])
+    model = open_bundle(bundle).read_model("analysis", "fp32")
+    with pytest.raises(errors.ProviderError, match=message):
+        Session(model, "analysis", (Chosen(CUDA), *ON_CPU), profile_named("device"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_is_told_that_it_has_no_threads(bundle, digits):
+    encoder, decoder = Encoder(bundle, profile="server"), Decoder(bundle, profile="server")
+    packet = encoder.encode(digits[:2])
+    child = os.fork()
+    if not child:
+        told = 0
+        for work in (lambda: encoder.encode(digits[:2]), lambda: decoder.decode(packet)):
+            try:
+                work()
+            except errors.ForkError:
+                told += 1
+        os._exit(told)
+    signal.alarm(60)  # a child that hangs must not hang the suite
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    signal.alarm(0)
+    assert np.array_equal(decoder.decode(packet), decoder.decode(packet))
+
+
+def test_doctor_says_what_is_there_and_where_models_run(bundle):
+    told = CliRunner().invoke(main, ["doctor", str(bundle)])
+    assert told.exit_code == 0
+    assert "without cuda: it comes with onnxruntime-gpu" in told.output
+    assert "encoder\n  encoder.fp32: cpu\ndecoder\n  decoder.fp32: cpu" in told.output
+    found = json.loads(CliRunner().invoke(main, ["doctor", str(bundle), "--variant", "int8", "--json"]).output)
+    assert found["encoder"] == [{"model": "encoder.int8", "providers": ["cpu"], "nodes": None}]
+    assert CliRunner().invoke(main, ["doctor", str(bundle), "--provider", "cuda"]).exit_code == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["mnist", "photo"])
+def test_openvino_runs_the_transforms_and_the_cpu_the_coder(codec):
+    """Its own environment: two wheels of ONNX Runtime cannot live in one."""
+    try:
+        python, _ = environments.openvino(SCRATCH)
+    except environments.SkippedError as fault:
+        pytest.skip(str(fault))
+    root = Path(selftest.__globals__["__file__"]).parents[2]
+    places = json.loads(latentwire(python, root, "doctor", codec, "--provider", "openvino", "--json"))
+    for side, (transform, coder) in {"encoder": ("analysis", "pack"), "decoder": ("synthesis", "unpack")}.items():
+        first, second = places[side]
+        assert first["model"].startswith(transform)
+        assert list(first["nodes"]) == ["openvino"]  # every node
+        assert second == {"model": f"{coder}.exact", "providers": ["cpu"], "nodes": None}
+    assert "FAIL" not in latentwire(python, root, "selftest", codec, "--provider", "openvino:device_type=CPU")
+    assert json.loads(latentwire(python, root, "doctor", codec, "--provider", "auto", "--json")) == places
+
+
+def latentwire(python: str, root: Path, *words: str) -> str:
+    """What a command prints in another environment."""
+    command = [python, "-m", "latentwire.runtime", *words]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
