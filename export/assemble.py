@@ -84,3 +84,14 @@ def nested_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from nested_graphs(attribute.g)
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove initializers that no node reads: exporters leave some, and ONNX Runtime warns of each that it loads."""
+    graphs = list(nested_graphs(model.graph))
+    read = {name for graph in graphs for node in graph.node for name in node.input}
+    read |= {entry.name for graph in graphs for entry in graph.output}
+    for graph in graphs:
+        kept = [entry for entry in graph.initializer if entry.name in read]
+        del graph.initializer[:]
+        graph.initializer.extend(kept)

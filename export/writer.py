@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx
 
 from latentwire.export import measure
+from latentwire.export.assemble import drop_unused
 from latentwire.export.card import write_card
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Described
@@ -93,6 +94,7 @@ class BundleWriter:
 
     def add_model(self, role: str, variant: str, precision: str, model: onnx.ModelProto) -> None:
         """Check, stamp and write one ONNX file and note it for the manifest."""
+        drop_unused(model)
         stamp(model, Metadata(role, variant, precision, self.identity).to_json())
         onnx.checker.check_model(model, full_check=True)
         data = model.SerializeToString()

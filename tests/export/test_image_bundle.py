@@ -3,10 +3,13 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import TensorProto, numpy_helper
 from small_images import picture, small_network
 
+from latentwire.export.assemble import drop_unused
 from latentwire.export.errors import ExportError
 from latentwire.export.graph.integer import WEIGHT_LIMIT
 from latentwire.export.image.codec import export_image
@@ -90,9 +93,31 @@ def test_the_commands_take_pictures(bundle, tmp_path):
     assert np.abs(back.astype(int) - picture(70, 90)).mean() < 8
 
 
-def test_exported_weights_do_not_saturate_anywhere():
+def test_exported_weights_do_not_saturate_anywhere(bundle):
     for layer in network_of(small_network().prior).layers:
         assert np.abs(layer.weight.astype(int)).max() <= WEIGHT_LIMIT
+    weights = [entry for entry in onnx.load(bundle / "analysis.int8.onnx").graph.initializer if len(entry.dims) > 1]
+    quantized = [numpy_helper.to_array(entry) for entry in weights if entry.data_type == TensorProto.INT8]
+    assert len(quantized) > 10
+    assert max(np.abs(entry.astype(int)).max() for entry in quantized) <= 64
+
+
+def test_int8_holds_on_full_colours(bundle):
+    """Bytes near 255 are where 8-bit weights saturate on x86 without VNNI."""
+    y, x = np.mgrid[:128, :192]
+    item = np.stack([255 - x // 2, 255 - y, 200 + (x + y) // 8], axis=2).astype(np.uint8)
+    decoder = Decoder(bundle)
+    found = [decoder.decode(Encoder(bundle, variant=variant).encode(item, 200)) for variant in ("fp32", "int8")]
+    whole, quantized = (np.square(output.astype(float) - item).mean() for output in found)
+    assert quantized < whole + 3
+
+
+def test_models_hold_nothing_that_no_node_reads(bundle):
+    for path in bundle.glob("*.onnx"):
+        model = onnx.load(path)
+        before = model.SerializeToString()
+        drop_unused(model)
+        assert model.SerializeToString() == before, path.name
 
 
 def test_pictures_that_are_too_small_to_fit_to_are_refused(tmp_path):

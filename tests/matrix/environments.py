@@ -53,7 +53,8 @@ class Place:
         levels: optimisation levels to run at.
         threads: numbers of threads to run with.
         providers: execution providers, the preferred one first, without the end of their names.
-        outputs: compare every so-manieth output; emulated processors are slow.
+        inputs: encode every so-manieth input; emulated processors are slow, and read every packet of all places.
+        outputs: compare every so-manieth output.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Place:
     levels: tuple[str, ...] = ("all",)
     threads: tuple[int, ...] = (1,)
     providers: tuple[str, ...] = ("CPU",)
+    inputs: int = 1
     outputs: int = 1
 
 
@@ -226,9 +228,9 @@ LEVELS = ("disabled", "basic", "extended", "all")
 PLACES = (
     Place("x86-64, newest ONNX Runtime", here, LEVELS, (1, 2)),
     Place(f"x86-64, ONNX Runtime {OLDEST}", installed(f"onnxruntime=={OLDEST}", "numpy<2.3"), LEVELS, (1, 2)),
-    Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), outputs=10),
-    Place("x86-64 without AVX (Nehalem, emulated)", nehalem, outputs=10),
-    Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), outputs=10),
+    Place("x86-64 without VNNI (Haswell, emulated)", haswell, ("disabled", "all"), inputs=4, outputs=10),
+    Place("x86-64 without AVX (Nehalem, emulated)", nehalem, inputs=4, outputs=10),
+    Place("ARM64 (Cortex-A72, emulated)", arm, ("disabled", "all"), inputs=4, outputs=10),
     Place("OpenVINO, coder on the CPU", openvino, providers=("OpenVINO", "CPU")),
     Place("CUDA, coder on the CPU", cuda, providers=("CUDA", "CPU")),
     Place("Node, native library", node_native),

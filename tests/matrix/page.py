@@ -66,7 +66,7 @@ def render(results: Sequence[Ran], count: int, source: str) -> str:
 
 Made by `make matrix`. Every place below encoded real inputs with every encoder variant, and read every packet of every
 place with every decoder variant, at the optimisation levels and numbers of threads that stand beside it. Inputs:
-{count} of each family ({source})."""
+{count} of each family ({source}); an emulated processor encodes fewer of them, and reads all."""
     return "\n\n".join([head, *sections]) + "\n"
 
 
@@ -76,8 +76,9 @@ def places(results: Sequence[Ran]) -> str:
     for name, result in lettered(results):
         about = result.version if result.ran else f"**not run**: {result.reason}"
         levels, threads = ", ".join(result.place.levels), ", ".join(map(str, result.place.threads))
-        rows.append([name, result.place.name, about, levels, threads])
-    return "## Places\n\n" + table(["", "place", "ONNX Runtime", "levels", "threads"], rows)
+        share = "all" if result.place.inputs == 1 else f"1 of {result.place.inputs}"
+        rows.append([name, result.place.name, about, levels, threads, share])
+    return "## Places\n\n" + table(["", "place", "ONNX Runtime", "levels", "threads", "encodes"], rows)
 
 
 def symbols(results: Sequence[Ran]) -> str:

@@ -75,15 +75,16 @@ class Matrix:
         """Run the place's encoders and keep what they send."""
         tasks, packets = list(self.tasks(result.place, "encoder")), self.work / f"packets-{slug(result.place)}"
         for task in tasks:
-            task["inputs"] = list(range(len(self.index[task["family"]]["inputs"])))
+            task["inputs"] = list(range(0, len(self.index[task["family"]]["inputs"]), result.place.inputs))
         answers = self.cell(result, "encode", tasks, packets)
         data, at = packets.read_bytes(), 0
         for task, answer in zip(tasks, answers, strict=True):
-            family, inputs = task["family"], self.index[task["family"]]["inputs"]
+            family, inputs = task["family"], task["inputs"]
+            wanted = [self.index[family]["inputs"][at]["packet"] for at in inputs]
             result.packed += len(inputs)
-            result.other_bytes += sum(p != entry["packet"] for p, entry in zip(answer["packed"], inputs, strict=True))
+            result.other_bytes += sum(found != packet for found, packet in zip(answer["packed"], wanted, strict=True))
             for variant, sent in answer["sent"].items():
-                for place, line in enumerate(sent):
+                for place, line in zip(inputs, sent, strict=True):
                     packet = data[at : at + line["bytes"]]
                     at += line["bytes"]
                     result.sent.append({"family": family, "input": place, "packet": packet, "symbols": line["symbols"]})

@@ -54,7 +54,7 @@ def test_a_sound_codec_agrees_and_the_page_says_so(tmp_path):
     results = run(tmp_path, small_network(), 5, HERE, Place("elsewhere", absent))
     assert faults(results) == []
     page = render(results, 5, "made")
-    assert "| B | elsewhere | **not run**: no such processor | all | 1 |" in page
+    assert "| B | elsewhere | **not run**: no such processor | all | 1 | all |" in page
     # 5 inputs x 2 variants x 2 levels at most, each read at both levels; equal packets count once.
     assert results[0].packed == 10
     assert 10 <= results[0].read["here"] <= 40
