@@ -39,16 +39,17 @@ class CodecHalf:
         self._identity = source.identity
         self._limits = source.identity.limits.lowered_to(limits)
         self._profile = profile_named(profile)
-        self._variant = variant if variant is not None else source.default_variant(self._ROLE)
         *others, last = alternatives(providers)
         for chosen in others:
             with contextlib.suppress(ProviderError):
-                self._load(source, chosen)
+                self._load(source, variant, chosen)
                 return
-        self._load(source, last)
+        self._load(source, variant, last)
 
-    def _load(self, source: Source, providers: tuple[Chosen, ...]) -> None:
+    def _load(self, source: Source, variant: str | None, providers: tuple[Chosen, ...]) -> None:
         """Take the models from there; what cannot run fails here."""
+        there = (name for name in providers[0].known.variants if source.has(self._ROLE, name))
+        self._variant = variant or next(there, source.default_variant(self._ROLE))
         self._sessions = Sessions(source, self._variant, providers, self._profile)
         self._has_pieces = self._sessions.holds(*self._PIECES)
         self._by_pieces = self._sessions.accelerated and self._has_pieces

@@ -26,7 +26,7 @@ class Decoder(CodecHalf):
 
     Args:
         codec: bundle (open, folder or zip), one ``decoder`` ONNX file, or the name of a ready codec such as "mnist".
-        variant: of the synthesis transform; the bundle's default if None.
+        variant: of the synthesis transform; if None the bundle's default, or what runs best on the provider.
         providers: where the synthesis transform runs, as for an `Encoder`; the CPU if None.
         profile: "device" or "server" (all cores; several packets are unpacked at once).
         limits: lower ones than the codec's.

@@ -10,7 +10,7 @@ from typing import Any
 from latentwire.runtime.bundle import Bundle
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.providers import PROVIDERS, Asked, available, short_name
+from latentwire.runtime.providers import PROVIDERS, Asked, available, known_provider
 from latentwire.runtime.session import Placement
 
 
@@ -89,7 +89,7 @@ def diagnose(
         onnxruntime=ort.__version__,
         python=platform.python_version(),
         machine=f"{platform.machine()}, {platform.system()}",
-        available=tuple(short_name(name) for name in there),
+        available=tuple(known_provider(name).name for name in there),
         absent={entry.name: entry.wheel for entry in PROVIDERS if entry.full_name not in there},
         encoder=encoder.placement,
         decoder=decoder.placement,

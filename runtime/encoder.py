@@ -24,7 +24,7 @@ class Encoder(CodecHalf):
 
     Args:
         codec: bundle (open, folder or zip), one ``encoder`` ONNX file, or the name of a ready codec such as "mnist".
-        variant: of the analysis transform; the bundle's default if None.
+        variant: of the analysis transform; if None the bundle's default, or what runs best on the provider.
         providers: where the analysis transform runs: "cpu", "cuda", "auto" (the first accelerator that works, else the
             CPU), or a list of names, each alone or with its options: `[("openvino", {"device_type": "GPU"})]`. The CPU
             if None; `placement` says what came of it.

@@ -12,26 +12,36 @@ SUFFIX = "ExecutionProvider"
 
 @dataclass(frozen=True)
 class Provider:
-    """An execution provider and the wheel that brings it."""
+    """An execution provider of ONNX Runtime.
+
+    Attributes:
+        name: ours, short.
+        full_name: ONNX Runtime's.
+        wheel: what brings it.
+        variants: of a transform, the one that runs best there first; none where the codec's own default does.
+    """
 
     name: str
     full_name: str
     wheel: str
+    variants: tuple[str, ...] = ("fp32",)
 
 
-CPU = Provider("cpu", "CPUExecutionProvider", "onnxruntime")
+HALF = ("fp16", "fp32")
+BYTES = ("int8", "fp32")
+CPU = Provider("cpu", "CPUExecutionProvider", "onnxruntime", ())
 PROVIDERS = (
     CPU,
-    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu"),
-    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu"),
-    Provider("directml", "DmlExecutionProvider", "onnxruntime-directml"),
-    Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (macOS)"),
+    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", HALF),
+    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", HALF),
+    Provider("directml", "DmlExecutionProvider", "onnxruntime-directml", HALF),
+    Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (macOS)", HALF),
     Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
-    Provider("qnn", "QNNExecutionProvider", "onnxruntime-qnn"),
-    Provider("nnapi", "NnapiExecutionProvider", "onnxruntime-android (Java, C)"),
-    Provider("xnnpack", "XnnpackExecutionProvider", "a build of onnxruntime with XNNPACK"),
-    Provider("migraphx", "MIGraphXExecutionProvider", "onnxruntime-migraphx"),
-    Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu"),
+    Provider("qnn", "QNNExecutionProvider", "onnxruntime-qnn", BYTES),
+    Provider("nnapi", "NnapiExecutionProvider", "onnxruntime-android (Java, C)", BYTES),
+    Provider("xnnpack", "XnnpackExecutionProvider", "a build of onnxruntime with XNNPACK", BYTES),
+    Provider("migraphx", "MIGraphXExecutionProvider", "onnxruntime-migraphx", HALF),
+    Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu", HALF),
 )
 AUTO = "auto"
 PREFERRED = ("cuda", "migraphx", "directml", "coreml", "openvino", "webgpu")
@@ -50,17 +60,18 @@ class Chosen:
     options: Options = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
-        """Its short name."""
-        return short_name(self.full_name)
+    def known(self) -> Provider:
+        """What we know of it."""
+        return known_provider(self.full_name)
 
 
 ON_CPU = (Chosen(CPU.full_name),)
 
 
-def short_name(full_name: str) -> str:
-    """What we call a provider; unknown ones keep ONNX Runtime's name."""
-    return next((entry.name for entry in PROVIDERS if entry.full_name == full_name), full_name)
+def known_provider(name: str) -> Provider:
+    """The provider of a short name or of ONNX Runtime's own; unknown ones keep their name."""
+    unknown = Provider(name, name, "no wheel known here")
+    return next((entry for entry in PROVIDERS if name in (entry.name, entry.full_name)), unknown)
 
 
 def available() -> tuple[str, ...]:
@@ -84,9 +95,9 @@ def alternatives(asked: Asked) -> tuple[tuple[Chosen, ...], ...]:
     if asked is None:
         return (ON_CPU,)
     if asked == AUTO:
-        there = [entry for name in PREFERRED for entry in PROVIDERS if entry.name == name]
         found = available()
-        return (*((Chosen(entry.full_name),) for entry in there if entry.full_name in found), ON_CPU)
+        names = (known_provider(name).full_name for name in PREFERRED)
+        return (*((Chosen(name),) for name in names if name in found), ON_CPU)
     entries = [asked] if isinstance(asked, str) else list(asked)
     if not entries:
         raise SettingError("expected names of providers, found none: pass 'cpu' or None")
@@ -110,8 +121,7 @@ def _chosen(entry: str | tuple[str, Options]) -> Chosen:
     if not isinstance(entry, str | tuple):
         raise SettingError(f"expected the name of a provider, or a pair of name and options, found {entry!r}")
     name, options = (entry, {}) if isinstance(entry, str) else entry
-    known = next((p for p in PROVIDERS if name in (p.name, p.full_name)), Provider(name, name, "no wheel known here"))
-    found = available()
+    known, found = known_provider(name), available()
     if known.full_name not in found:
         raise ProviderError(
             f"expected provider {known.full_name}, found only {', '.join(found)}: it comes with {known.wheel}"

@@ -16,7 +16,7 @@ import numpy as np
 
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import BundleError, CorruptPacketError, ForkError, ProviderError, SettingError
-from latentwire.runtime.providers import ON_CPU, Chosen, short_name
+from latentwire.runtime.providers import ON_CPU, Chosen, known_provider
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -114,8 +114,10 @@ class Session:
     @property
     def placement(self) -> Placement:
         """Where the model runs."""
-        nodes = None if self._nodes is None else {short_name(name): count for name, count in self._nodes.items()}
-        return Placement(self.where, tuple(short_name(name) for name in self.providers), nodes)
+        nodes = (
+            None if self._nodes is None else {known_provider(name).name: count for name, count in self._nodes.items()}
+        )
+        return Placement(self.where, tuple(known_provider(name).name for name in self.providers), nodes)
 
     def _check_providers(self, wanted: Sequence[str]) -> None:
         # ONNX Runtime goes on with the CPU, and a warning, where a provider's own libraries are missing.

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from matrix import environments
 
-from latentwire.runtime import Decoder, Encoder, errors, open_bundle, selftest
+from latentwire.runtime import Decoder, Encoder, codec, errors, open_bundle, selftest
 from latentwire.runtime import providers as module
 from latentwire.runtime.cli import main
 from latentwire.runtime.providers import ON_CPU, Chosen, alternatives, parse_provider
@@ -38,7 +39,7 @@ def test_names_options_and_the_policy_auto(monkeypatch):
     assert alternatives("auto") == ((Chosen(CUDA),), (Chosen("CoreMLExecutionProvider"),), ON_CPU)
     (found,) = alternatives([("cuda", {"device_id": "1"}), "cpu"])
     assert found == (Chosen(CUDA, {"device_id": "1"}), *ON_CPU)
-    assert [entry.name for entry in found] == ["cuda", "cpu"]
+    assert [entry.known.name for entry in found] == ["cuda", "cpu"]
 
 
 def test_a_provider_is_written_with_its_options():
@@ -108,6 +109,22 @@ def test_a_fork_is_told_that_it_has_no_threads(bundle, digits):
     assert np.array_equal(decoder.decode(packet), decoder.decode(packet))
 
 
+@pytest.mark.parametrize(
+    ("provider", "variant"), [("CUDA", "fp16"), ("Xnnpack", "int8"), ("OpenVINO", "fp32"), ("CPU", "int8")]
+)
+def test_the_variant_is_the_one_for_the_provider_unless_asked_for(bundle, monkeypatch, provider, variant):
+    source = MagicMock(identity=open_bundle(bundle).manifest.identity)
+    source.default_variant.return_value = "int8"
+    monkeypatch.setattr(codec, "open_source", lambda _: source)
+    monkeypatch.setattr(codec, "Sessions", MagicMock())
+    name = f"{provider}ExecutionProvider"
+    monkeypatch.setattr(module, "available", lambda: (name,))
+    assert Encoder(bundle, providers=name).variant == variant
+    assert Encoder(bundle, providers=name, variant="fp32").variant == "fp32"
+    source.has.side_effect = lambda role, variant: variant == "int8"
+    assert Encoder(bundle, providers=name).variant == "int8"
+
+
 def test_doctor_says_what_is_there_and_where_models_run(bundle):
     told = CliRunner().invoke(main, ["doctor", str(bundle)])
     assert told.exit_code == 0
@@ -119,22 +136,22 @@ def test_doctor_says_what_is_there_and_where_models_run(bundle):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("codec", ["mnist", "photo"])
-def test_openvino_runs_the_transforms_and_the_cpu_the_coder(codec):
+@pytest.mark.parametrize("name", ["mnist", "photo"])
+def test_openvino_runs_the_transforms_and_the_cpu_the_coder(name):
     """Its own environment: two wheels of ONNX Runtime cannot live in one."""
     try:
         python, _ = environments.openvino(SCRATCH)
     except environments.SkippedError as fault:
         pytest.skip(str(fault))
     root = Path(selftest.__globals__["__file__"]).parents[2]
-    places = json.loads(latentwire(python, root, "doctor", codec, "--provider", "openvino", "--json"))
+    places = json.loads(latentwire(python, root, "doctor", name, "--provider", "openvino", "--json"))
     for side, (transform, coder) in {"encoder": ("analysis", "pack"), "decoder": ("synthesis", "unpack")}.items():
         first, second = places[side]
         assert first["model"].startswith(transform)
         assert list(first["nodes"]) == ["openvino"]  # every node
         assert second == {"model": f"{coder}.exact", "providers": ["cpu"], "nodes": None}
-    assert "FAIL" not in latentwire(python, root, "selftest", codec, "--provider", "openvino:device_type=CPU")
-    assert json.loads(latentwire(python, root, "doctor", codec, "--provider", "auto", "--json")) == places
+    assert "FAIL" not in latentwire(python, root, "selftest", name, "--provider", "openvino:device_type=CPU")
+    assert json.loads(latentwire(python, root, "doctor", name, "--provider", "auto", "--json")) == places
 
 
 def latentwire(python: str, root: Path, *words: str) -> str:
