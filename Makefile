@@ -22,9 +22,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# Every encoder's packets to every decoder: other processors, versions, languages, a browser. Minutes, and downloads.
+# Every encoder's packets to every decoder: other processors, versions, languages, a browser. Half an hour, and downloads.
+INPUTS ?= 200
 matrix: setup
-	$(BIN)/python tests/matrix/run.py --out docs/matrix.md
+	$(BIN)/python tests/matrix/run.py --out docs/matrix.md --count $(INPUTS)
 
 lint: setup
 	$(BIN)/ruff check .
