@@ -50,8 +50,10 @@ print(len(packet))
 TIMED = """
 import time
 began = time.process_time()
+import numpy
+between = time.process_time()
 import latentwire.runtime
-print(time.process_time() - began)
+print((time.process_time() - between) / (between - began))
 """
 
 
@@ -107,9 +109,10 @@ def test_the_help_lists_commands_whose_extra_is_missing():
         assert f"\n  {command} " in help_text
 
 
-def test_the_runtime_is_imported_in_under_300_ms():
+def test_importing_the_runtime_adds_little_to_importing_numpy():
+    """A ratio, since machines differ: 0.4 to 0.7 measured; torch alone would add several times NumPy's share."""
     fresh(TIMED)  # once for the bytecode files; after that nothing is waited for, so the processor's time is all of it
-    assert min(float(fresh(TIMED)) for _ in range(5)) < 0.3
+    assert min(float(fresh(TIMED)) for _ in range(5)) < 1.5
 
 
 def test_onnxruntime_waits_for_the_first_session():
