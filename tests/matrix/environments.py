@@ -11,10 +11,13 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from matrix.browser import FLAGS
 
 HERE = Path(__file__).parent
 OLDEST = "1.20.1"
@@ -71,7 +74,7 @@ def run(command: Sequence[str | Path], **options: object) -> str:
     words = [str(word) for word in command]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=True, **options)  # type: ignore[call-overload]
-    except (OSError, subprocess.CalledProcessError) as fault:
+    except (OSError, subprocess.SubprocessError) as fault:
         lines = str(getattr(fault, "stderr", "") or fault).strip().splitlines() or ["nothing said"]
         raise SkippedError(f"{words[0]}: {lines[-1]}") from fault
     return str(done.stdout)
@@ -221,6 +224,8 @@ def browser(folder: Path) -> list[str]:
     )
     if found is None:
         raise SkippedError("chromium not found")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # does it start at all?
+        run([found, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", "about:blank"], timeout=120)
     return [sys.executable, str(HERE / "browser.py"), found]
 
 
