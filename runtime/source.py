@@ -12,7 +12,7 @@ from latentwire.runtime.errors import BundleNotFoundError, VariantError
 from latentwire.runtime.identity import Identity
 from latentwire.runtime.manifest import EXACT
 from latentwire.runtime.onnxfile import read_metadata
-from latentwire.runtime.providers import ON_CPU, Chosen
+from latentwire.runtime.providers import CPU, ON_CPU, Chosen
 from latentwire.runtime.session import Profile, Session
 
 CODER = ("pack", "unpack")
@@ -108,7 +108,7 @@ class Sessions:
     @property
     def accelerated(self) -> bool:
         """Whether a provider other than the CPU comes first."""
-        return self._providers[0].full_name != ON_CPU[0].full_name
+        return self._providers[0].full_name != CPU.full_name
 
     def holds(self, *roles: str) -> bool:
         """Whether the source has all of these roles."""

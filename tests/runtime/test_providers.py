@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from matrix import environments
 
-from latentwire.runtime import Decoder, Encoder, codec, errors, open_bundle, selftest
+from latentwire.runtime import Decoder, Encoder, codec, errors, open_bundle
 from latentwire.runtime import providers as module
 from latentwire.runtime.cli import main
 from latentwire.runtime.providers import ON_CPU, Chosen, alternatives, parse_provider
@@ -143,7 +143,7 @@ def test_openvino_runs_the_transforms_and_the_cpu_the_coder(name):
         python, _ = environments.openvino(SCRATCH)
     except environments.SkippedError as fault:
         pytest.skip(str(fault))
-    root = Path(selftest.__globals__["__file__"]).parents[2]
+    root = Path(module.__file__).parents[2]
     places = json.loads(latentwire(python, root, "doctor", name, "--provider", "openvino", "--json"))
     for side, (transform, coder) in {"encoder": ("analysis", "pack"), "decoder": ("synthesis", "unpack")}.items():
         first, second = places[side]
