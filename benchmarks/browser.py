@@ -45,6 +45,10 @@ class Corpus:
         self.variants = dict(subject.manifest.default_variant)
         self.spent: dict[str, list[float]] = {"encode": [], "decode": []}
         self.packets: list[bytes] = []
+        variant = self.variants["encoder"]
+        self.encoder, self.analysis = subject.session("encoder", variant), subject.session("analysis", variant)
+        self.pack = subject.session("pack", "exact")
+        self.decoder = subject.session("decoder", self.variants["decoder"])
 
     def write(self, pictures: Sequence[Picture]) -> None:
         """The bundle's own files, and each picture with its latents, its packet and what comes of that."""
@@ -59,15 +63,12 @@ class Corpus:
 
     def write_picture(self, at: int, picture: Picture) -> dict[str, Any]:
         """One input, encoded and decoded here on the way."""
-        encoder = self.subject.session("encoder", self.variants["encoder"])
-        decoder = self.subject.session("decoder", self.variants["decoder"])
-        analysis = self.subject.session("analysis", self.variants["encoder"])
         known = {"input": picture, "quality": self.quality, "size": np.asarray(picture.shape, np.int64)}
-        latents = measure.run_known(analysis, known)
-        packed = measure.run_known(self.subject.session("pack", "exact"), known | {"latents": latents})
-        packet = self.timed("encode", lambda: measure.run_known(encoder, known))
+        latents = measure.run_known(self.analysis, known)
+        packed = measure.run_known(self.pack, known | {"latents": latents})
+        packet = self.timed("encode", lambda: measure.run_known(self.encoder, known))
         self.packets.append(packet.tobytes())
-        output = self.timed("decode", lambda: decoder.run(["output"], {"packet": packet})[0])
+        output = self.timed("decode", lambda: self.decoder.run(["output"], {"packet": packet})[0])
         stem = f"{FAMILY}/{at:03d}"
         return {
             "input": write_array(self.folder, f"{stem}.input", picture),
@@ -105,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--bundle", default="photo", help="bundle or ready codec")
-    parser.add_argument("--quality", type=int, default=72, help="about 0.5 bits per pixel for the ready codec")
+    parser.add_argument("--quality", type=int, default=96, help="about 0.5 bits per pixel for the ready codec")
     parser.add_argument("--images", type=Path, default=Path(os.environ.get("LATENTWIRE_DATA", ".")) / "kodak")
     arguments = parser.parse_args()
     pictures = read_pictures(arguments.images)

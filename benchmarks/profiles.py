@@ -36,7 +36,7 @@ CASES = {
 }
 PAUSE = 0.05
 """Seconds between two pictures."""
-QUALITY = 72
+QUALITY = 96
 ROUNDS = 5
 
 
