@@ -29,6 +29,7 @@
           LimitError                          claims more than the decoder allows
           LanesError                          entropy decoding did not end where encoding began
           BodyError                           words or escapes are not used exactly
+        EnvelopeError (ValueError)          what travels beside a packet is not what it should be          exit code 4
         IncompatibleError (ValueError)      an intact packet of something else                             exit code 5
           VersionError                        of another packet version
           CodecError                          of another codec
@@ -174,6 +175,12 @@ class LanesError(CorruptPacketError):
 
 class BodyError(CorruptPacketError):
     """Words or escapes are left over, or ran out."""
+
+
+class EnvelopeError(RemoteError, ValueError):
+    """Fields beside a packet (device, sequence, times, notes) that are missing or not what they should be."""
+
+    exit_code = 4
 
 
 class IncompatibleError(RemoteError, ValueError):
