@@ -4,8 +4,8 @@
     inbox       SQLite: what was answered 202 is on the disk                     (group commit)
     worker      batches of what waits -> decoder -> sink, then out of the inbox
 
-`create_app` is an ASGI application of a `Settings`; `latentwire serve` runs it. Everything but the standard library that is
-used here comes with the extra `serve`, which is why names are imported when they are asked for.
+`create_app` is an ASGI application of a `Settings`; `latentwire serve` runs it. Everything but the standard library
+that is used here comes with the extra `serve`, which is why names are imported when they are asked for.
 """
 
 from latentwire.runtime.lazy import lazy_names

@@ -25,6 +25,10 @@ class Codec:
     """As it was asked for: a bundle's folder, or a ready codec."""
     identity: Identity
     decoder: Decoder
+    """Has the whole machine for one batch."""
+    beside: Decoder
+    """Has one core, so that several batches run beside each other: less work in all. The same one with an
+    accelerator."""
 
     @property
     def key(self) -> bytes:
@@ -57,7 +61,6 @@ class Codecs:
         bounds: what a packet may be and decode to; lowers the codecs' own limits.
         variant: of the synthesis transform.
         providers: where it runs.
-        profile: session options.
 
     Raises:
         BundleError: one cannot be loaded.
@@ -71,14 +74,15 @@ class Codecs:
         *,
         variant: str | None = None,
         providers: Asked = None,
-        profile: str = "server",
     ) -> None:
         self._by_key: dict[bytes, Codec] = {}
         for bundle in bundles:
             identity = open_source(bundle).identity
             limits = limits_within(identity, bounds)
-            decoder = Decoder(bundle, variant=variant, providers=providers, profile=profile, limits=limits)
-            self._add(Codec(str(bundle), identity, decoder))
+            decoder = Decoder(bundle, variant=variant, providers=providers, profile="server", limits=limits)
+            on_cpu = providers is None
+            beside = Decoder(bundle, variant=variant, profile="device", limits=limits) if on_cpu else decoder
+            self._add(Codec(str(bundle), identity, decoder, beside))
 
     def _add(self, codec: Codec) -> None:
         other = self._by_key.setdefault(codec.key, codec)

@@ -26,7 +26,9 @@ LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8470, show_default=True, help="0 for any free one.")
-@click.option("--mqtt", help="Broker to listen to as well: mqtt://user:password@host:1883, or mqtts://.")
+@click.option(
+    "--mqtt", envvar="LATENTWIRE_MQTT", help="Broker to listen to as well: mqtt://user:password@host:1883, or mqtts://."
+)
 @click.option("--tokens", type=FILE, help="File of the devices' tokens, see `latentwire token`.")
 @click.option("--no-auth", is_flag=True, help="Take packets from everybody; only on a loopback address.")
 @click.option("--keys", type=FILE, help="File of the keys that packets are sealed with.")

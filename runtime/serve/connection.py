@@ -1,4 +1,4 @@
-"""One HTTP connection of uvicorn, with bounds that uvicorn does not have: on connections, and on headers in bytes and seconds.
+"""One HTTP connection of uvicorn, with bounds on connections, and on headers in bytes and seconds.
 
 A client that was refused before its body had come is read on for a moment, so that it gets to see the answer.
 """
@@ -6,6 +6,7 @@ A client that was refused before its body had come is read on for a moment, so t
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -44,7 +45,14 @@ def guarded(bounds: Bounds) -> type[asyncio.Protocol]:
                 self._head += len(data)
             super().data_received(data)
             if self._in_headers and self._head > HEADER_BYTES and not self.transport.is_closing():
-                self.send_400_response("Headers are too long.")
+                self.send_400_response("expected headers of at most 64 KiB, found more")
+
+        def send_400_response(self, msg: str) -> None:
+            """In the form of all other errors."""
+            body = json.dumps({"error": "RequestError", "message": msg}).encode()
+            head = f"HTTP/1.1 400 Bad Request\r\ncontent-length: {len(body)}\r\ncontent-type: application/json\r\n"
+            self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+            self.transport.close()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()

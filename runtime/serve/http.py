@@ -82,6 +82,10 @@ def create_app(settings: Settings, routes: Sequence[BaseRoute] = ()) -> Starlett
         LatentwireError: settings that cannot be used; the subclass says which.
     """
     service = Service(settings)
+    if settings.mqtt is not None:
+        from latentwire.runtime.serve.mqtt import listener_at  # a broker is the exception
+
+        service.attach(listener_at(settings.mqtt, service))
     endpoints = Endpoints(service)
 
     @asynccontextmanager
@@ -178,8 +182,9 @@ class Endpoints:
         return Response(data, 200, media_type=MEDIA_TYPES[form])
 
     def _decode(self, body: bytes, envelope: Envelope | None, form: str) -> tuple[str, bytes]:
-        codec, packet = self._service.intake.single(body, envelope)
-        items = codec.decoder.decode(packet)
+        arrival = self._service.intake.packet(body, envelope)
+        codec = self._service.codecs[arrival.codec]
+        items = codec.decoder.decode(arrival.body)
         try:
             return codec.name, to_bytes(items, form)
         except SettingError as fault:

@@ -1,7 +1,7 @@
-"""The inbox: what was answered 202 is in this SQLite file, on the disk, until the sink has it. No packet is decoded here.
+"""The inbox: what was answered 202 is in this SQLite file, on the disk, until the sink has it.
 
-One thread writes. Whatever was asked of it while one commit ran goes into the next one (group commit), so that the time of
-an fsync is shared by all who wait for it. Names stay after their packets have gone: see `names`.
+One thread writes. Whatever was asked of it while one commit ran goes into the next one (group commit), so that the
+time of an fsync is shared by all who wait for it. Names stay after their packets have gone: see `names`.
 
     packets   what waits to be decoded, in the order of arrival
     spools    for each device and spool which sequences were ever accepted
@@ -248,7 +248,7 @@ class Inbox:
             for statement, at in chores:
                 self._writer.execute(statement, (at,))
             outcomes = [[self._insert(arrival) for arrival in offer.arrivals] for offer in offers]
-            self._remember(offers)
+            self._remember(offers, outcomes)
             self._writer.execute("COMMIT")
         except sqlite3.Error as fault:
             self._roll_back(offers, fault)
@@ -302,14 +302,19 @@ class Inbox:
         cursor = self._writer.execute("INSERT OR IGNORE INTO hashes (name) VALUES (?)", (name,))
         return cursor.rowcount > 0
 
-    def _remember(self, offers: list[_Offer]) -> None:
+    def _remember(self, offers: list[_Offer], outcomes: list[list[Entry | None]]) -> None:
         """Write the sets of sequences that changed, and forget the oldest names beyond the bounds."""
-        envelopes = [arrival.envelope for offer in offers for arrival in offer.arrivals]
+        pairs = (
+            pair
+            for offer, found in zip(offers, outcomes, strict=True)
+            for pair in zip(offer.arrivals, found, strict=True)
+        )
+        new = [arrival.envelope for arrival, entry in pairs if entry is not None]
         now = time.time_ns()
-        for device, spool in {(found.device, found.spool) for found in envelopes if found is not None}:
+        for device, spool in {(found.device, found.spool) for found in new if found is not None}:
             row = (device, spool, self._seen_of(device, spool).to_bytes(), now)
             self._writer.execute("INSERT OR REPLACE INTO spools VALUES (?, ?, ?, ?)", row)
-        if envelopes:
+        if new:
             self._writer.execute("DELETE FROM hashes WHERE id <= (SELECT max(id) FROM hashes) - ?", (MAX_HASHES,))
             self._forget_spools()
         while len(self._seen) > CACHED_SPOOLS:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from latentwire.runtime.envelope import MAX_SEQUENCE, Envelope
 from latentwire.runtime.errors import EnvelopeError, LayoutError, RemoteError
-from latentwire.runtime.serve.codecs import Codec, Codecs
+from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import BodySizeError, FullError, RequestError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.logs import event
@@ -48,7 +48,7 @@ class Budget:
         with self._lock:
             if self._used + count > self._most:
                 raise FullError(
-                    f"expected {count} bytes of memory for a body, found {self._most - self._used}: send it again later",
+                    f"expected {count} bytes of memory for a body, found {self._most - self._used}: send it later",
                     RETRY_SECONDS,
                 )
             self._used += count
@@ -95,21 +95,19 @@ class Intake:
         Raises:
             RemoteError: a body that is one bad packet, or a stream without an intact one.
         """
-        if envelope is not None and envelope.seal is not None:
-            return Batch((self._arrival(self._opened(body, envelope), envelope),), is_stream=False)
-        records = [] if is_packet(body) else self._records(body)
+        is_sealed = envelope is not None and envelope.seal is not None
+        records = [] if is_sealed or is_packet(body) else self._records(body)
         if any(isinstance(record, Packet) for record in records):
             return self._stream(body, records, envelope)
-        return Batch((self._arrival(body, envelope),), is_stream=False)
+        return Batch((self.packet(body, envelope),), is_stream=False)
 
-    def single(self, body: bytes, envelope: Envelope | None) -> tuple[Codec, bytes]:
-        """The packet of a body that holds one, and its codec.
+    def packet(self, body: bytes, envelope: Envelope | None) -> Arrival:
+        """The packet of a body that holds one and nothing else, opened where it is sealed.
 
         Raises:
             RemoteError: not one intact packet that is served.
         """
-        packet = body if envelope is None or envelope.seal is None else self._opened(body, envelope)
-        return self._codecs.check(packet)[0], packet
+        return self._named(self._opened(body, envelope), envelope)
 
     def refuse(self, body: bytes, fault: RemoteError, envelope: Envelope | None = None) -> None:
         """Count what is wrong with a body, say it, and keep the body in quarantine."""
@@ -122,14 +120,22 @@ class Intake:
         """Count a refusal and say it."""
         reason = type(fault).__name__
         self._metrics.refused.labels(reason).inc()
-        event("refused", logging.WARNING, error=reason, message=str(fault)[:400], id=None if envelope is None else envelope.id)
+        event(
+            "refused",
+            logging.WARNING,
+            error=reason,
+            message=str(fault)[:400],
+            id=None if envelope is None else envelope.id,
+        )
 
-    def _opened(self, body: bytes, envelope: Envelope) -> bytes:
+    def _opened(self, body: bytes, envelope: Envelope | None) -> bytes:
+        if envelope is None or envelope.seal is None:
+            return body
         if self._keys is None:
             raise EnvelopeError("seal: expected an open packet, found a sealed one: start the server with --keys")
         return self._keys.open(body, envelope)
 
-    def _arrival(self, packet: bytes, envelope: Envelope | None) -> Arrival:
+    def _named(self, packet: bytes, envelope: Envelope | None) -> Arrival:
         codec, header = self._codecs.check(packet)
         name = hashlib.sha256(packet).hexdigest() if envelope is None else envelope.id
         return Arrival(name, envelope, codec.key, codec.output_bytes(header), packet)
@@ -158,7 +164,7 @@ class Intake:
         if isinstance(record, Damaged):
             return record.error
         try:
-            return self._arrival(record.data, envelope)
+            return self._named(record.data, envelope)
         except RemoteError as fault:
             return fault
 

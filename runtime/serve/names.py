@@ -1,8 +1,8 @@
 """Which numbers have been seen, in memory that does not grow with how many they are.
 
-A spool's packets arrive almost in order, so what was seen is one run from 0 up to a mark, and a few runs above gaps. The
-number of runs is bounded: beyond `MAX_RUNS` the lowest one is forgotten. Forgetting loses nothing: a packet of a forgotten
-number would be decoded again, to the same file.
+A spool's packets arrive almost in order, so what was seen is one run from 0 up to a mark, and a few runs above gaps.
+The number of runs is bounded: beyond `MAX_RUNS` the lowest one is forgotten. Forgetting loses nothing: a packet of a
+forgotten number would be decoded again, to the same file.
 """
 
 from __future__ import annotations

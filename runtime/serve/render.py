@@ -68,7 +68,7 @@ def to_bytes(items: Array, kind: str) -> bytes:
     buffer = io.BytesIO()
     if kind == "png" and items.ndim == 3:
         height, width, channels = items.shape
-        rows = PngRows(buffer, (height, width, channels))
+        rows = PngRows(buffer, (height, width, channels), quick=True)
         rows.write(np.ascontiguousarray(items))
         rows.close()
     else:

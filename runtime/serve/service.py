@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import DrainingError
@@ -21,6 +22,20 @@ from latentwire.runtime.serve.worker import Workers
 
 AWAY_SECONDS = 10
 """After which a sender tries again when the service ends: its next one may be there."""
+
+
+class Transport(Protocol):
+    """What brings packets beside HTTP."""
+
+    def start(self) -> None:
+        """Begin to take packets."""
+
+    def close(self) -> None:
+        """Take no more; answer for those that were taken."""
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no packets can come; None where they can."""
 
 
 class Service:
@@ -42,14 +57,18 @@ class Service:
             bounds,
             variant=settings.variant,
             providers=settings.providers,
-            profile=settings.profile,
         )
         self.tokens = None if settings.tokens is None else Tokens(settings.tokens)
         self._sink = open_sink(settings.sink)
         self._quarantine = Quarantine(settings.quarantine, bounds.quarantine_packets, bounds.quarantine_bytes)
         self.intake = Intake(self.codecs, _keys(settings), self._quarantine, self.metrics, bounds)
         self.memory = Budget(bounds.memory_bytes)
+        self._transports: list[Transport] = []
         self._draining = self._started = False
+
+    def attach(self, transport: Transport) -> None:
+        """A transport that begins and ends with the service."""
+        self._transports.append(transport)
 
     def start(self) -> None:
         """Open the inbox and go on with what waits there.
@@ -74,6 +93,8 @@ class Service:
             settings.form,
         )
         self._workers.start()
+        for transport in self._transports:
+            transport.start()
         self._started = True
         event("started", codecs=", ".join(codec.name for codec in self.codecs), waiting=self.inbox.packets)
 
@@ -150,11 +171,15 @@ class Service:
             found.append("inbox: full")
         if self._workers.backoff.fault is not None:
             found.append(f"sink: {self._workers.backoff.fault}")
-        return found
+        return found + [transport.obstacle for transport in self._transports if transport.obstacle is not None]
 
     def drain(self) -> None:
         """Take no more packets and finish what is in work; what waits stays in the inbox."""
+        if self._draining:
+            return
         self._draining = True
+        for transport in self._transports:
+            transport.close()
         finished = self._workers.stop(self.settings.bounds.drain_seconds)
         event("drained", waiting=self.inbox.packets, finished=str(finished).lower())
 
@@ -163,7 +188,8 @@ class Service:
         if self._started:
             self.drain()
             self.inbox.close()
-            self._started = False
+            self._sink.close()
+            self._started = self._draining = False
 
 
 def _keys(settings: Settings) -> Opener | None:

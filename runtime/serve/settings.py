@@ -54,8 +54,8 @@ class Bounds:
                 raise SettingError(f"expected {entry.name} from 1, found {getattr(self, entry.name)}")
         if not MIN_PACKET_BYTES <= self.packet_bytes <= self.body_bytes <= self.memory_bytes:
             raise SettingError(
-                f"expected packets of {MIN_PACKET_BYTES} bytes or more, no longer than a body ({self.body_bytes}), no longer "
-                f"than the memory for bodies ({self.memory_bytes}), found {self.packet_bytes}"
+                f"expected packets of {MIN_PACKET_BYTES} bytes or more, no longer than a body ({self.body_bytes}), "
+                f"no longer than the memory for bodies ({self.memory_bytes}), found {self.packet_bytes}"
             )
 
 
@@ -92,7 +92,6 @@ class Settings:
     form: str = "png"
     variant: str | None = None
     providers: Asked = None
-    profile: str = "server"
     workers: int = 0
     bounds: Bounds = field(default_factory=Bounds)
 

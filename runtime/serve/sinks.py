@@ -1,13 +1,15 @@
 """Where what was decoded goes: a folder, or whatever store fsspec opens.
 
-A file appears whole or not at all, under a name that is made of the validated envelope, or of the packet's hash; writing it
-a second time writes the same bytes. Of the files of one item the notes come first: whoever sees the item sees its notes.
+A file appears whole or not at all, under a name that is made of the validated envelope, or of the packet's hash;
+writing it a second time writes the same bytes. Of the files of one item the notes come first: whoever sees the item
+sees its notes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any, Protocol
 
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.serve.errors import SinkError
+
+SYNCED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class File:
     folder: str
     name: str
     data: bytes
+
+    @property
+    def temporary(self) -> str:
+        """The name until the file is whole; always the same, so that a crash leaves none behind for good."""
+        return f".{self.name}.tmp"
 
 
 class Sink(Protocol):
@@ -35,6 +44,9 @@ class Sink(Protocol):
         Raises:
             SinkError: not all were; some may have been.
         """
+
+    def close(self) -> None:
+        """Nothing more is put."""
 
 
 class FolderSink:
@@ -49,38 +61,38 @@ class FolderSink:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # Files that are synchronised at the same time share the file system's own commits.
+        self._pool = ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="sink")
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise SettingError(f"expected a folder for the sink, found: {fault}") from fault
 
     def put(self, files: Sequence[File]) -> None:
-        """Temporary names, one fsync a file, then the names, then one fsync a folder."""
-        written: list[tuple[Path, Path]] = []
+        """Temporary names and an fsync for all files, then their names in order, then an fsync for each folder."""
+        folders = {file.folder: self._root / file.folder for file in files}
         try:
-            for file in files:
-                written.append(self._write(file))
-            while written:
-                os.replace(*written[0])
-                del written[0]
-            for folder in {file.folder for file in files}:
-                _sync_folder(self._root / folder)
+            for folder in folders.values():
+                self._make(folder)
+            written = self._pool.map(_write, [folders[file.folder] for file in files], files)
+            for temporary, target in list(written):
+                os.replace(temporary, target)
+            for folder in folders.values():
+                _sync_folder(folder)
         except OSError as fault:
-            for temporary, _ in written:
+            for file in files:
                 with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+                    (folders[file.folder] / file.temporary).unlink(missing_ok=True)
             raise SinkError(f"expected a sink that takes files, found: {fault}") from fault
 
-    def _write(self, file: File) -> tuple[Path, Path]:
-        folder = self._root / file.folder
+    def _make(self, folder: Path) -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             _sync_folder(self._root)
-        temporary = folder / f".{file.name}.tmp"
-        with temporary.open("wb", buffering=0) as opened:
-            opened.write(file.data)
-            os.fsync(opened.fileno())
-        return temporary, folder / file.name
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
 
 
 class StoreSink:
@@ -115,11 +127,14 @@ class StoreSink:
         if not self._moves:
             self._store.pipe_file(target, file.data)
             return
-        temporary = f"{folder}/.{file.name}.tmp"
+        temporary = f"{folder}/{file.temporary}"
         self._store.pipe_file(temporary, file.data)
         if self._store.exists(target):  # not every store moves onto what is there; it holds the same bytes
             self._store.rm_file(target)
         self._store.mv(temporary, target)
+
+    def close(self) -> None:
+        """Stores are closed by fsspec."""
 
 
 def open_sink(place: str) -> Sink:
@@ -138,6 +153,15 @@ def open_sink(place: str) -> Sink:
     except (ImportError, ValueError, OSError) as fault:
         raise SettingError(f"expected a folder or a URL that fsspec opens, found {place}: {fault}") from fault
     return FolderSink(Path(root)) if isinstance(filesystem, LocalFileSystem) else StoreSink(filesystem, root)
+
+
+def _write(folder: Path, file: File) -> tuple[Path, Path]:
+    """(Where the bytes are, on the disk; where they should be)."""
+    temporary = folder / file.temporary
+    with temporary.open("wb", buffering=0) as opened:
+        opened.write(file.data)
+        os.fsync(opened.fileno())
+    return temporary, folder / file.name
 
 
 def _sync_folder(folder: Path) -> None:

@@ -55,6 +55,12 @@ class Waiting:
         with self._changed:
             return sum(map(len, self._queues.values()))
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there is more to do than one batch."""
+        with self._changed:
+            return self._busy > 1 or any(self._queues.values())
+
     def add(self, entries: Iterable[Entry]) -> None:
         """These wait too."""
         with self._changed:

@@ -1,7 +1,7 @@
 """From the inbox to the sink: workers take batches, decode them, and let packets go when the sink has them.
 
-A packet leaves the inbox in three ways: its files are in the sink; it does not decode and is in quarantine; or it ended the
-service, or failed for a reason that is not its own, so often that it is in quarantine.
+A packet leaves the inbox in three ways: its files are in the sink; it does not decode and is in quarantine; or it
+ended the service, or failed for a reason that is not its own, so often that it is in quarantine.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ class Workers:
         codec = self._codecs[batch[0].codec]
         stored = self._inbox.read(batch)
         began = time.monotonic()
-        results = codec.decoder.decode_each([packet.body for packet in stored])
+        decoder = codec.beside if self._waiting.is_crowded else codec.decoder
+        results = decoder.decode_each([packet.body for packet in stored])
         decoded = time.monotonic()
         self._store(codec, stored, results)
         self._inbox.finish(batch)
@@ -141,7 +142,7 @@ class Workers:
         event("undecodable", logging.WARNING, id=packet.name, error=reason, message=str(fault)[:400])
 
     def _count_attempts(self, batch: list[Entry]) -> None:
-        """A packet may end this process; its next one can tell by the attempts, which are on the disk before it tries."""
+        """A packet may end this process: the next one can tell by the attempts, on the disk before each is made."""
         leftovers = [entry for entry in batch if entry.leftover]
         if leftovers:
             self._inbox.begin(leftovers, 1)
