@@ -20,7 +20,7 @@ ENVELOPE: tuple[tuple[str, str, str], ...] = (
     (
         "Times",
         "^(0|[1-9][0-9]{0,14})(,(0|-?[1-9][0-9]{0,9}))*$",
-        "When each item was taken: ms since 1970, then differences, commas between.",
+        "When each item was taken, ms; differences.",
     ),
     ("Notes", r"^\[.*\]$", "JSON array of the items' notes, each an object or null."),
     ("Seal", f"^{DEVICE}$", "Name of the key that the packet is sealed with."),
@@ -40,13 +40,17 @@ REFUSALS: Mapping[int, str] = {
     503: "The service ends, or cannot write its inbox. Send it again.",
 }
 LATER = (429, 503)
+SENDING = """202 when the packets are on the disk. Device, Spool and Sequence name a packet for good; without any of the
+headers it is named by its SHA-256. A name that was accepted before is answered `duplicate`. In a stream the packets
+after the first have the next sequences, and bad ones are refused in their place. With Accept image/png or
+application/x-npy, one packet is decoded at once, answered and not stored."""
 
 
 def document(settings: Settings) -> Json:
     """The document for a service with these settings."""
     with_tokens = settings.tokens is not None
-    security = {"security": [{"token": []}]} if with_tokens else {}
-    schemes = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if with_tokens else {}
+    security: Json = {"security": [{"token": []}]} if with_tokens else {}
+    schemes: Json = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if with_tokens else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,12 +73,7 @@ def document(settings: Settings) -> Json:
 def _packets() -> Json:
     return {
         "summary": "Take a packet, or a stream of packets",
-        "description": (
-            "202 when the packets are on the disk. Device, Spool and Sequence name a packet for good; without any of the "
-            "headers it is named by its SHA-256. A name that was accepted before is answered `duplicate`. In a stream the "
-            "packets after the first have the next sequences, and bad ones are refused in their place. With Accept "
-            "image/png or application/x-npy, one packet is decoded at once, answered and not stored."
-        ),
+        "description": SENDING,
         "operationId": "send",
         "parameters": [_header(*field) for field in ENVELOPE],
         "requestBody": {
