@@ -15,7 +15,7 @@ from latentwire.runtime.serve.settings import Bounds
 
 HEADER_BYTES = 1 << 16
 """Of one request, its first line included. An envelope's largest fields have 16 KiB each."""
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = 1.0
 
 
 def guarded(bounds: Bounds) -> type[asyncio.Protocol]:

@@ -10,6 +10,7 @@ RemoteError
 RequestError (ValueError)           a request, not its packet, is to blame
 TokenError                          no token, or an unknown one                                     401
 DeviceError                         another device's token                                          403
+        UnknownKeyError                     sealed with a key that the server does not have yet             403
 AcceptError                         what was asked for cannot be made of these items                406
 SlowBodyError                       the body does not arrive                                        408
 BodySizeError                       more bytes, or more packets, than a body may have               413
@@ -55,6 +56,10 @@ class TokenError(RequestError):
 
 class DeviceError(RequestError):
     """A token of another device than the packet's."""
+
+
+class UnknownKeyError(RequestError):
+    """A packet sealed with a key that the server does not have: it may have it later, so the sender keeps it."""
 
 
 class AcceptError(RequestError):

@@ -38,6 +38,7 @@ from latentwire.runtime.serve.errors import (
     MediaTypeError,
     SlowBodyError,
     TokenError,
+    UnknownKeyError,
 )
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.intake import Batch
@@ -57,6 +58,7 @@ LARGE = 1 << 16
 STATUSES: tuple[tuple[type[LatentwireError], int], ...] = (
     (TokenError, 401),
     (DeviceError, 403),
+    (UnknownKeyError, 403),
     (AcceptError, 406),
     (SlowBodyError, 408),
     (BodySizeError, 413),

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from latentwire.runtime.envelope import MAX_SEQUENCE, Envelope
 from latentwire.runtime.errors import EnvelopeError, LayoutError, RemoteError
+from latentwire.runtime.seal import Keys
 from latentwire.runtime.serve.codecs import Codecs
-from latentwire.runtime.serve.errors import BodySizeError, FullError, RequestError
+from latentwire.runtime.serve.errors import BodySizeError, FullError, RequestError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
@@ -23,13 +23,6 @@ from latentwire.runtime.serve.settings import Bounds
 from latentwire.runtime.stream import LENGTH, Damaged, Packet, is_packet, read_stream
 
 Checked = Arrival | RemoteError
-
-
-class Opener(Protocol):
-    """Opens sealed packets; see `latentwire.runtime.seal`."""
-
-    def open(self, body: bytes, envelope: Envelope) -> bytes:
-        """The packet; a RemoteError where nobody with the key sealed it for this envelope."""
 
 
 class Budget:
@@ -84,7 +77,7 @@ class Intake:
     """
 
     def __init__(
-        self, codecs: Codecs, keys: Opener | None, quarantine: Quarantine, metrics: Metrics, bounds: Bounds
+        self, codecs: Codecs, keys: Keys | None, quarantine: Quarantine, metrics: Metrics, bounds: Bounds
     ) -> None:
         self._codecs, self._keys, self._bounds = codecs, keys, bounds
         self._quarantine, self._metrics = quarantine, metrics
@@ -131,8 +124,8 @@ class Intake:
     def _opened(self, body: bytes, envelope: Envelope | None) -> bytes:
         if envelope is None or envelope.seal is None:
             return body
-        if self._keys is None:
-            raise EnvelopeError("seal: expected an open packet, found a sealed one: start the server with --keys")
+        if self._keys is None or envelope.seal not in self._keys.names:
+            raise UnknownKeyError(f"expected a key that the server has, found {envelope.seal!r}: add it to its --keys")
         return self._keys.open(body, envelope)
 
     def _named(self, packet: bytes, envelope: Envelope | None) -> Arrival:

@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import EnvelopeError, RemoteError, SettingError
-from latentwire.runtime.serve.errors import BusyError
+from latentwire.runtime.serve.errors import BusyError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.service import Service
@@ -41,6 +41,8 @@ take."""
 MESSAGE_OVERHEAD = 1 << 16
 """Bytes of a message beside its packet: topic and envelope."""
 QUEUED_ANSWERS = 1 << 12
+KEY_SECONDS = 300
+"""After which a packet is sent again whose key the server does not have."""
 SCHEMES = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -139,6 +141,10 @@ class Listener:
             if envelope.device != device:
                 raise EnvelopeError(f"device: expected {device[:80]!r}, as in the topic, found {envelope.device!r}")
             arrival = self._service.intake.packet(body, envelope)
+        except UnknownKeyError as fault:
+            self._service.intake.count(fault, envelope)
+            self._answer(message, device, fields, busy(str(fault), KEY_SECONDS))
+            return
         except RemoteError as fault:
             self._service.intake.refuse(body, fault, envelope)
             self._answer(message, device, fields, refusal(fault))

@@ -29,7 +29,7 @@ ENVELOPE: tuple[tuple[str, str, str], ...] = (
 REFUSALS: Mapping[int, str] = {
     400: "Not a whole intact packet, or a bad envelope. It would be refused again.",
     401: "No token, or an unknown one.",
-    403: "The token of another device.",
+    403: "The token of another device, or sealed with a key that the server does not have yet.",
     406: "These items are no pictures: ask for application/x-npy.",
     408: "The body did not arrive in time.",
     413: "More bytes, packets, or items to decode than are taken. It would be refused again.",

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from latentwire.runtime.seal import Keys
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import DrainingError
 from latentwire.runtime.serve.inbox import ACCEPTED, DUPLICATE, Arrival, Done, Entry, Inbox
-from latentwire.runtime.serve.intake import Budget, Intake, Opener
+from latentwire.runtime.serve.intake import Budget, Intake
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
@@ -61,7 +62,8 @@ class Service:
         self.tokens = None if settings.tokens is None else Tokens(settings.tokens)
         self._sink = open_sink(settings.sink)
         self._quarantine = Quarantine(settings.quarantine, bounds.quarantine_packets, bounds.quarantine_bytes)
-        self.intake = Intake(self.codecs, _keys(settings), self._quarantine, self.metrics, bounds)
+        keys = None if settings.keys is None else Keys.load(settings.keys)
+        self.intake = Intake(self.codecs, keys, self._quarantine, self.metrics, bounds)
         self.memory = Budget(bounds.memory_bytes)
         self._transports: list[Transport] = []
         self._draining = self._started = False
@@ -190,11 +192,3 @@ class Service:
             self.inbox.close()
             self._sink.close()
             self._started = self._draining = False
-
-
-def _keys(settings: Settings) -> Opener | None:
-    if settings.keys is None:
-        return None
-    from latentwire.runtime.seal import Keys  # it needs an extra of its own
-
-    return Keys.load(settings.keys)
