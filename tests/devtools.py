@@ -22,7 +22,9 @@ from typing import Any
 
 from matrix.browser import FLAGS
 
-PATIENCE = 120.0
+KEYS = {"End": 35, "Home": 36, "ArrowRight": 39}
+"""What the protocol wants beside a key's name."""
+PATIENCE = 60.0
 """Seconds; a busy machine needs some of them to compile onnxruntime-web."""
 
 
@@ -142,13 +144,31 @@ class Page:
 
     def drop(self, selector: str, file: Path) -> None:
         """Drag a file of this machine over an element and let go, as a hand would."""
-        box = self.evaluate(
-            f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])"
-            f"(document.querySelector({selector!r}).getBoundingClientRect())"
-        )
+        left, top, width, height = self.box(selector)
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
-            self.call("Input.dispatchDragEvent", type=kind, x=box[0], y=box[1], data=data)
+            self.call("Input.dispatchDragEvent", type=kind, x=left + width / 2, y=top + height / 2, data=data)
+
+    def press(self, selector: str, key: str, times: int = 1) -> None:
+        """Give an element the focus and press a key there."""
+        self.evaluate(f"document.querySelector({selector!r}).focus()")
+        for kind in ("rawKeyDown", "keyUp") * times:
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
+
+    def drag(self, selector: str, begin: float, end: float) -> None:
+        """Press the mouse on an element and move it, from one share of its width to another, at half its height."""
+        left, top, width, height = self.box(selector)
+        for kind, share in (("mousePressed", begin), ("mouseMoved", end), ("mouseReleased", end)):
+            at = {"x": left + share * width, "y": top + height / 2}
+            self.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """(Left, top, width, height) of an element, which is scrolled into view."""
+        element = f"document.querySelector({selector!r})"
+        self.evaluate(f"{element}.scrollIntoView({{block: 'nearest'}})")
+        box = f"{element}.getBoundingClientRect()"
+        left, top, width, height = self.evaluate(f"(({{x, y, width, height}}) => [x, y, width, height])({box})")
+        return left, top, width, height
 
     def events(self, method: str) -> list[dict[str, Any]]:
         """Parameters of the events of one kind so far."""
