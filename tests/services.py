@@ -1,6 +1,7 @@
 """Services that really run: in a thread of the test, or as a process of their own."""
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -100,7 +101,9 @@ def in_thread(
 
 
 @contextmanager
-def in_process(folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",)) -> Iterator[Running]:
+def in_process(
+    folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",), verify: ssl.SSLContext | bool = True
+) -> Iterator[Running]:
     """`latentwire serve` as a process of its own."""
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("ab") as log:
@@ -112,7 +115,7 @@ def in_process(folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",)
     try:
         until(lambda: process.poll() is not None or "url" in last_event(folder / "log", begins, "listening"))
         url = last_event(folder / "log", begins, "listening")["url"]
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=60, verify=verify) as client:
             yield Running(url, folder, client, process)
     finally:
         if process.poll() is None:
