@@ -5,6 +5,7 @@ import { BOUND, fromFile, fromPng, fromVideo, withoutAlpha } from "./pixels.mjs"
 
 const at = (id) => document.getElementById(id);
 const part = (name) => new Worker(new URL(name, import.meta.url), { type: "module" });
+const frame = at("frame");
 const device = part("device.mjs");
 const rival = part("rival.mjs");
 
@@ -32,15 +33,19 @@ function take(image) {
   first = last + 1;
   figures.clear();
   const { width, height } = image;
-  at("frame").classList.remove("empty");
-  at("frame").style.setProperty("--width", width);
-  at("frame").style.setProperty("--height", height);
+  fit(width, height);
   paint(at("original"), image);
   paint(at("decoded"), image);
-  at("frame").classList.add("waiting"); // nothing is decoded yet
+  frame.classList.add("waiting"); // nothing is decoded yet
   device.postMessage({ picture: { colours: withoutAlpha(image), width, height } });
   rival.postMessage({ original: image });
   encode();
+}
+
+function fit(width, height) {
+  frame.classList.remove("empty");
+  frame.style.setProperty("--width", width);
+  frame.style.setProperty("--height", height);
 }
 
 function paint(canvas, image) {
@@ -76,7 +81,7 @@ device.onmessage = ({ data }) => {
     else encoded(data);
   }
 };
-device.onerror = () => say("The encoder could not be started. This page needs a browser with WebAssembly and module workers.");
+device.onerror = () => say("The encoder could not be started. It needs WebAssembly and module workers.");
 
 function encoded({ number: which, bytes, encode: spent }) {
   figures.set(which, { bytes, encode: spent });
@@ -94,7 +99,7 @@ async function decoded({ number: which, png, send, answer }) {
   if (which < first || which < shown) return;
   shown = which;
   paint(at("decoded"), image);
-  at("frame").classList.remove("waiting");
+  frame.classList.remove("waiting");
   const found = Object.assign(figures.get(which), { send, answer, draw: performance.now() - began });
   for (const earlier of figures.keys()) if (earlier < which) figures.delete(earlier);
   clock(found);
@@ -127,7 +132,6 @@ rival.onmessage = ({ data: { number: which, psnr, jpeg } }) => {
 
 // ---- the divider
 
-const frame = at("frame");
 const divider = at("divider");
 const cut = () => frame.style.setProperty("--cut", String(divider.value / divider.max));
 
@@ -151,15 +155,14 @@ let camera = null;
 
 async function openCamera() {
   try {
-    camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: BOUND } } });
+    const video = { facingMode: "environment", width: { ideal: BOUND } };
+    camera = await navigator.mediaDevices.getUserMedia({ video });
   } catch (fault) {
     return say(whyNoCamera(fault));
   }
   at("video").srcObject = camera;
   await at("video").play();
-  frame.style.setProperty("--width", at("video").videoWidth);
-  frame.style.setProperty("--height", at("video").videoHeight);
-  frame.classList.remove("empty");
+  fit(at("video").videoWidth, at("video").videoHeight);
   showCamera(true);
   say("");
 }
@@ -174,6 +177,7 @@ function showCamera(open) {
   at("video").hidden = at("take").hidden = !open;
   at("camera").textContent = open ? "Close the camera" : "Use the camera";
   frame.classList.toggle("filming", open);
+  if (!open && original) fit(original.width, original.height);
   if (!open && !original) frame.classList.add("empty");
 }
 

@@ -24,7 +24,8 @@ async function scaled(bitmap) {
   const scale = Math.min(1, BOUND / Math.max(bitmap.width, bitmap.height));
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
   if (scale === 1) return draw(bitmap, width, height);
-  return draw(await createImageBitmap(bitmap, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" }), width, height);
+  const smaller = { resizeWidth: width, resizeHeight: height, resizeQuality: "high" };
+  return draw(await createImageBitmap(bitmap, smaller), width, height);
 }
 
 // On white, where the picture is transparent.

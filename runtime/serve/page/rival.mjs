@@ -21,7 +21,9 @@ async function search(decoded, number) {
     return tries.get(quality);
   };
   let [low, high] = [0, 100];
-  if ((await at(low)).psnr > target || (await at(high)).psnr < target) return postMessage({ number, psnr: target, jpeg: null });
+  if ((await at(low)).psnr > target || (await at(high)).psnr < target) {
+    return postMessage({ number, psnr: target, jpeg: null });
+  }
   while (high - low > 1) {
     if (number !== latest) return; // another picture, or another quality
     const middle = (low + high) >> 1;
