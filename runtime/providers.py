@@ -18,7 +18,8 @@ class Provider:
         name: ours, short.
         full_name: ONNX Runtime's.
         wheel: what brings it.
-        variants: of a transform, the one that runs best there first; none where the codec's own default does.
+        variants: of a transform, the one that runs best there first; none where the codec's own default does. Export
+            writes what a bundle holds of these into its manifest, which is what the runtime goes by.
     """
 
     name: str
@@ -72,6 +73,22 @@ def known_provider(name: str) -> Provider:
     """The provider of a short name or of ONNX Runtime's own; unknown ones keep their name."""
     unknown = Provider(name, name, "no wheel known here")
     return next((entry for entry in PROVIDERS if name in (entry.name, entry.full_name)), unknown)
+
+
+def provider_variants(held: Mapping[str, Sequence[str]], default: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The table of a manifest: the variant that runs best on each provider.
+
+    Args:
+        held: role -> the variants that the bundle has, for encoder and decoder.
+        default: role -> the variant for the CPU, and for providers that run none of their own best ones.
+    """
+    return {
+        entry.name: {
+            role: next((name for name in entry.variants if name in held[role]), chosen)
+            for role, chosen in default.items()
+        }
+        for entry in PROVIDERS
+    }
 
 
 def available() -> tuple[str, ...]:

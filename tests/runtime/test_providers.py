@@ -110,19 +110,27 @@ def test_a_fork_is_told_that_it_has_no_threads(bundle, digits):
 
 
 @pytest.mark.parametrize(
-    ("provider", "variant"), [("CUDA", "fp16"), ("Xnnpack", "int8"), ("OpenVINO", "fp32"), ("CPU", "int8")]
+    ("provider", "variant"),
+    [("CUDA", "fp32"), ("Xnnpack", "int8"), ("OpenVINO", "fp32"), ("CPU", "fp32"), ("Unheard", "fp32")],
 )
-def test_the_variant_is_the_one_for_the_provider_unless_asked_for(bundle, monkeypatch, provider, variant):
-    source = MagicMock(identity=open_bundle(bundle).manifest.identity)
-    source.default_variant.return_value = "int8"
-    monkeypatch.setattr(codec, "open_source", lambda _: source)
+def test_the_variant_is_the_manifests_for_the_provider_unless_asked_for(bundle, monkeypatch, provider, variant):
     monkeypatch.setattr(codec, "Sessions", MagicMock())
     name = f"{provider}ExecutionProvider"
     monkeypatch.setattr(module, "available", lambda: (name,))
-    assert Encoder(bundle, providers=name).variant == variant
-    assert Encoder(bundle, providers=name, variant="fp32").variant == "fp32"
-    source.has.side_effect = lambda role, variant: variant == "int8"
-    assert Encoder(bundle, providers=name).variant == "int8"
+    for half in (Encoder, Decoder):
+        assert half(bundle, providers=name).variant == variant
+        assert half(bundle, providers=name, variant="fp32").variant == "fp32"
+    assert Encoder(bundle / "encoder.int8.onnx", providers=name).variant == "int8"
+
+
+def test_a_provider_whose_best_variant_is_not_in_the_bundle_gets_the_next_one_or_the_default():
+    held = {"encoder": ["fp32", "int8"], "decoder": ["fp32"]}
+    table = module.provider_variants(held, {"encoder": "int8", "decoder": "fp32"})
+    assert table["cpu"] == table["qnn"] == {"encoder": "int8", "decoder": "fp32"}
+    assert table["cuda"] == {"encoder": "fp32", "decoder": "fp32"}
+    held["encoder"].append("fp16")
+    assert module.provider_variants(held, table["cpu"])["cuda"] == {"encoder": "fp16", "decoder": "fp32"}
+    assert list(table) == [entry.name for entry in module.PROVIDERS]
 
 
 def test_doctor_says_what_is_there_and_where_models_run(bundle):
