@@ -20,12 +20,15 @@ class Provider:
         wheel: what brings it.
         variants: of a transform, the one that runs best there first; none where the codec's own default does. Export
             writes what a bundle holds of these into its manifest, which is what the runtime goes by.
+        memory: ONNX Runtime's name of the memory that its inputs are bound in; none where that is the CPU's, or where
+            its wheel cannot put arrays there.
     """
 
     name: str
     full_name: str
     wheel: str
     variants: tuple[str, ...] = ("fp32",)
+    memory: str | None = None
 
 
 HALF = ("fp16", "fp32")
@@ -33,8 +36,8 @@ BYTES = ("int8", "fp32")
 CPU = Provider("cpu", "CPUExecutionProvider", "onnxruntime", ())
 PROVIDERS = (
     CPU,
-    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", HALF),
-    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", HALF),
+    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", HALF, "cuda"),
+    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", HALF, "cuda"),
     Provider("directml", "DmlExecutionProvider", "onnxruntime-directml", HALF),
     Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (macOS)", HALF),
     Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
@@ -64,6 +67,12 @@ class Chosen:
     def known(self) -> Provider:
         """What we know of it."""
         return known_provider(self.full_name)
+
+    @property
+    def memory(self) -> tuple[str, int] | None:
+        """Name and device of the memory that inputs are bound in; none where that is the CPU's."""
+        name = self.known.memory
+        return None if name is None else (name, int(self.options.get("device_id", "0")))
 
 
 ON_CPU = (Chosen(CPU.full_name),)

@@ -133,6 +133,30 @@ def test_a_provider_whose_best_variant_is_not_in_the_bundle_gets_the_next_one_or
     assert list(table) == [entry.name for entry in module.PROVIDERS]
 
 
+@pytest.mark.parametrize(("photo", "size"), [(False, 60), (True, 600)], ids=["items", "picture"])
+def test_inputs_bound_in_memory_give_what_arrays_give(photo, size, bundle, digits, monkeypatch):
+    """CUDA's path with the CPU's memory in the place of the accelerator's."""
+    source = "photo" if photo else bundle
+    items = np.arange(64 * 72 * 3).astype(np.uint8).reshape(64, 72, 3) if photo else digits[:3]
+    packet, small = Encoder(source).encode(items, 200), Encoder(source).encode(items, max_bytes=size)
+    restored = Decoder(source).decode(packet)
+    monkeypatch.setattr(Chosen, "memory", ("cpu", 0))
+    encoder, decoder = Encoder(source), Decoder(source)
+    encoder._by_pieces = decoder._by_pieces = True
+    assert encoder.encode(items, 200) == packet
+    assert encoder.encode(items, max_bytes=size) == small
+    assert np.array_equal(decoder.decode(packet), restored)
+    assert np.array_equal(decoder.decode_many([packet] * 2)[1], restored)
+    with pytest.raises(errors.CorruptPacketError):
+        decoder.decode(packet[:-1])
+
+
+def test_cuda_binds_inputs_on_the_device_that_its_options_name():
+    assert Chosen(CUDA, {"device_id": "1"}).memory == ("cuda", 1)
+    assert Chosen(CUDA).memory == ("cuda", 0)
+    assert Chosen("CPUExecutionProvider").memory is None
+
+
 def test_doctor_says_what_is_there_and_where_models_run(bundle):
     told = CliRunner().invoke(main, ["doctor", str(bundle)])
     assert told.exit_code == 0
