@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from matrix import environments
 
+from latentwire.artifacts import locate
 from latentwire.runtime import Decoder, Encoder, codec, errors, open_bundle
 from latentwire.runtime import providers as module
 from latentwire.runtime.cli import main
@@ -175,15 +176,15 @@ def test_openvino_runs_the_transforms_and_the_cpu_the_coder(name):
         python, _ = environments.openvino(SCRATCH)
     except environments.SkippedError as fault:
         pytest.skip(str(fault))
-    root = Path(module.__file__).parents[2]
-    places = json.loads(latentwire(python, root, "doctor", name, "--provider", "openvino", "--json"))
+    root, codec = Path(module.__file__).parents[2], str(locate(name))
+    places = json.loads(latentwire(python, root, "doctor", codec, "--provider", "openvino", "--json"))
     for side, (transform, coder) in {"encoder": ("analysis", "pack"), "decoder": ("synthesis", "unpack")}.items():
         first, second = places[side]
         assert first["model"].startswith(transform)
         assert list(first["nodes"]) == ["openvino"]  # every node
         assert second == {"model": f"{coder}.exact", "providers": ["cpu"], "nodes": None}
-    assert "FAIL" not in latentwire(python, root, "selftest", name, "--provider", "openvino:device_type=CPU")
-    assert json.loads(latentwire(python, root, "doctor", name, "--provider", "auto", "--json")) == places
+    assert "FAIL" not in latentwire(python, root, "selftest", codec, "--provider", "openvino:device_type=CPU")
+    assert json.loads(latentwire(python, root, "doctor", codec, "--provider", "auto", "--json")) == places
 
 
 def latentwire(python: str, root: Path, *words: str) -> str:
