@@ -52,21 +52,21 @@ format: setup
 setup: $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) build latentwire.egg-info
+	rm -rf $(VENV) build latentwire.egg-info artifacts/build artifacts/*.egg-info
 
-$(VENV)/libraries: pyproject.toml constraints.txt
+$(VENV)/libraries: pyproject.toml artifacts/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt setuptools
-	$(INSTALL) -c constraints.txt -e '.[all,dev]'
+	$(INSTALL) -c constraints.txt -e '.[all,dev]' -e ./artifacts
 	touch $@
 
 # The strict editable install links file by file (type checkers can follow it), so a new file needs a new install.
 $(VENV)/installed: $(VENV)/libraries $(VENV)/modules
-	$(INSTALL) --no-deps -e .
+	$(INSTALL) --no-deps -e . -e ./artifacts
 	touch $@
 
 $(VENV)/modules: FORCE | $(VENV)/libraries
-	@find $(LAYERS) -type f ! -path '*/__pycache__/*' | LC_ALL=C sort > $@.new
+	@find $(LAYERS) -type f ! -path '*/__pycache__/*' ! -path 'artifacts/build/*' ! -path '*.egg-info/*' | LC_ALL=C sort > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 FORCE:

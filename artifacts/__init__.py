@@ -1,4 +1,4 @@
-"""Ready codecs that ship with the wheel: each is a bundle, the folder beside this file that bears its name."""
+"""Ready codecs (`pip install latentwire-codecs`): each is a bundle, the folder beside this file that bears its name."""
 
 from pathlib import Path
 

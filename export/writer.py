@@ -34,6 +34,7 @@ from latentwire.runtime.manifest import (
     Provenance,
     TensorSpec,
 )
+from latentwire.runtime.providers import provider_variants
 
 GOLDEN_QUALITIES = (0, 64, 128, 255)
 TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
@@ -142,10 +143,12 @@ class BundleWriter:
         return Golden(self._write_array("golden/input.npy", items), tuple(cases))
 
     def _write_manifest(self, parity: Mapping[str, Any] | None) -> Manifest:
+        default = {"encoder": self.default_encoder, "decoder": "fp32"}
+        held = {role: [entry.variant for entry in self.files if entry.role == role] for role in default}
         manifest = Manifest(
             name=self.name,
             identity=self.identity,
-            default_variant={"encoder": self.default_encoder, "decoder": "fp32"},
+            provider_variants=provider_variants(held, default),
             files=tuple(self.files),
             golden=self.golden,
             provenance=self.provenance,

@@ -196,8 +196,8 @@ def _ready_codec(name: str) -> Path:
         artifacts: Any = importlib.import_module("latentwire.artifacts")
     except ModuleNotFoundError as fault:
         raise BundleNotFoundError(
-            f"expected a codec {name!r}, found no such path, and latentwire.artifacts is not installed: "
-            "name a bundle by its path"
+            f"expected a codec {name!r}, found no such path, and no ready codecs are installed: name a bundle by its "
+            "path, or pip install latentwire-codecs"
         ) from fault
     try:
         path: Path = artifacts.locate(name)

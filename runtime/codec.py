@@ -48,8 +48,7 @@ class CodecHalf:
 
     def _load(self, source: Source, variant: str | None, providers: tuple[Chosen, ...]) -> None:
         """Take the models from there; what cannot run fails here."""
-        there = (name for name in providers[0].known.variants if source.has(self._ROLE, name))
-        self._variant = variant or next(there, source.default_variant(self._ROLE))
+        self._variant = variant or source.variant_for(self._ROLE, providers[0].known.name)
         self._sessions = Sessions(source, self._variant, providers, self._profile)
         self._has_pieces = self._sessions.holds(*self._PIECES)
         self._by_pieces = self._sessions.accelerated and self._has_pieces

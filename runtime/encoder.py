@@ -159,7 +159,8 @@ class Encoder(CodecHalf):
         """Quality -> latents; computed only once where the analysis transform does not ask for the quality."""
         analysis = self._sessions["analysis"]
         if "quality" in analysis.input_names:
-            return lambda quality: analysis.run(["latents"], {"input": items, "quality": scalar(quality, np.uint8)})[0]
+            held = analysis.held(items)
+            return lambda quality: analysis.run(["latents"], {"input": held, "quality": scalar(quality, np.uint8)})[0]
         latents = analysis.run(["latents"], {"input": items})[0]
         return lambda _: latents
 

@@ -209,7 +209,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, Any]:
     return {
         "codec": manifest.name,
         **manifest.identity.to_json(),
-        "default_variant": dict(manifest.default_variant),
+        "provider_variants": {name: dict(chosen) for name, chosen in manifest.provider_variants.items()},
         "models": [f"{m.file} ({m.precision}, {m.size} bytes, opset {m.opset})" for m in manifest.files],
         "golden_qualities": [case.quality for case in manifest.golden.cases],
         "parity_passed": parity.get("passed"),

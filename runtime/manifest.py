@@ -12,6 +12,7 @@ from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import ManifestError, VariantError
 from latentwire.runtime.identity import MAX_SIZE, ROLES, SCHEMA, Identity
 from latentwire.runtime.packet import PACKET_VERSION, Limits
+from latentwire.runtime.providers import CPU, PROVIDERS
 from latentwire.runtime.strictjson import Fields
 
 MANIFEST = "manifest.json"
@@ -215,8 +216,8 @@ class Manifest:
 
     name: str
     identity: Identity
-    default_variant: Mapping[str, str]
-    """Variant by role, for encoder and decoder."""
+    provider_variants: Mapping[str, Mapping[str, str]]
+    """By a provider's short name: the variants of encoder and decoder that run best there, as assembly or as pieces."""
     files: tuple[ModelFile, ...]
     golden: Golden
     provenance: Provenance
@@ -262,6 +263,11 @@ class Manifest:
         """Quality when none is asked for, 0..255."""
         return self.identity.default_quality
 
+    @property
+    def default_variant(self) -> Mapping[str, str]:
+        """Variants of encoder and decoder where no provider of the table is asked for: the CPU's."""
+        return self.provider_variants[CPU.name]
+
     def variants(self, role: str) -> tuple[str, ...]:
         """Variants of a role, in the manifest's order."""
         return tuple(model.variant for model in self.files if model.role == role)
@@ -284,7 +290,7 @@ class Manifest:
             "schema": SCHEMA,
             "name": self.name,
             **self.identity.to_json(),
-            "default_variant": dict(self.default_variant),
+            "provider_variants": {name: dict(chosen) for name, chosen in self.provider_variants.items()},
             "files": [model.to_json() for model in self.files],
             "golden": self.golden.to_json(),
             "provenance": self.provenance.to_json(),
@@ -302,7 +308,7 @@ class Manifest:
         manifest = cls(
             name=fields.text("name"),
             identity=Identity.take(fields),
-            default_variant=fields.child("default_variant", _default_variant),
+            provider_variants=fields.child("provider_variants", _provider_variants),
             files=fields.array("files", ModelFile.from_json),
             golden=fields.child("golden", Golden.from_json),
             provenance=fields.child("provenance", Provenance.from_json),
@@ -316,12 +322,22 @@ class Manifest:
         keys = [(model.role, model.variant) for model in self.files]
         if len(set(keys)) != len(keys):
             raise ManifestError(f"{MANIFEST}.files: expected each role and variant once, found {keys}")
-        for role, variant in self.default_variant.items():
-            if (role, variant) not in keys:
-                raise ManifestError(f"{MANIFEST}.default_variant: expected a variant in files, found {role}.{variant}")
+        for provider, chosen in self.provider_variants.items():
+            for pair in chosen.items():
+                if pair not in keys:
+                    where = f"{MANIFEST}.provider_variants.{provider}"
+                    raise ManifestError(f"{where}: expected a variant in files, found {'.'.join(pair)}")
 
 
-def _default_variant(value: object, where: str) -> Mapping[str, str]:
+def _provider_variants(value: object, where: str) -> Mapping[str, Mapping[str, str]]:
+    fields = Fields(value, where)
+    names = [CPU.name, *(entry.name for entry in PROVIDERS if entry is not CPU and entry.name in fields)]
+    table = {name: fields.child(name, _chosen_variants) for name in names}
+    fields.done()
+    return table
+
+
+def _chosen_variants(value: object, where: str) -> Mapping[str, str]:
     fields = Fields(value, where)
     chosen = {role: fields.text(role) for role in ("encoder", "decoder")}
     fields.done()

@@ -18,13 +18,17 @@ class Provider:
         name: ours, short.
         full_name: ONNX Runtime's.
         wheel: what brings it.
-        variants: of a transform, the one that runs best there first; none where the codec's own default does.
+        variants: of a transform, the one that runs best there first; none where the codec's own default does. Export
+            writes what a bundle holds of these into its manifest, which is what the runtime goes by.
+        memory: ONNX Runtime's name of the memory that its inputs are bound in; none where that is the CPU's, or where
+            its wheel cannot put arrays there.
     """
 
     name: str
     full_name: str
     wheel: str
     variants: tuple[str, ...] = ("fp32",)
+    memory: str | None = None
 
 
 HALF = ("fp16", "fp32")
@@ -32,8 +36,8 @@ BYTES = ("int8", "fp32")
 CPU = Provider("cpu", "CPUExecutionProvider", "onnxruntime", ())
 PROVIDERS = (
     CPU,
-    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", HALF),
-    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", HALF),
+    Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", HALF, "cuda"),
+    Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", HALF, "cuda"),
     Provider("directml", "DmlExecutionProvider", "onnxruntime-directml", HALF),
     Provider("coreml", "CoreMLExecutionProvider", "onnxruntime (macOS)", HALF),
     Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
@@ -64,6 +68,12 @@ class Chosen:
         """What we know of it."""
         return known_provider(self.full_name)
 
+    @property
+    def memory(self) -> tuple[str, int] | None:
+        """Name and device of the memory that inputs are bound in; none where that is the CPU's."""
+        name = self.known.memory
+        return None if name is None else (name, int(self.options.get("device_id", "0")))
+
 
 ON_CPU = (Chosen(CPU.full_name),)
 
@@ -72,6 +82,22 @@ def known_provider(name: str) -> Provider:
     """The provider of a short name or of ONNX Runtime's own; unknown ones keep their name."""
     unknown = Provider(name, name, "no wheel known here")
     return next((entry for entry in PROVIDERS if name in (entry.name, entry.full_name)), unknown)
+
+
+def provider_variants(held: Mapping[str, Sequence[str]], default: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The table of a manifest: the variant that runs best on each provider.
+
+    Args:
+        held: role -> the variants that the bundle has, for encoder and decoder.
+        default: role -> the variant for the CPU, and for providers that run none of their own best ones.
+    """
+    return {
+        entry.name: {
+            role: next((name for name in entry.variants if name in held[role]), chosen)
+            for role, chosen in default.items()
+        }
+        for entry in PROVIDERS
+    }
 
 
 def available() -> tuple[str, ...]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 
+Input = Any
+"""An array, or one that `Session.held` put into an accelerator's memory (an OrtValue, which has no types)."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """Session options for one kind of place; see `Profiles`."""
@@ -108,6 +112,7 @@ class Session:
         self.providers = tuple(self._session.get_providers())
         self.input_names = tuple(entry.name for entry in self._session.get_inputs())
         self._process = os.getpid()
+        self._memory = providers[0].memory
         self._nodes = None if on_cpu else _assigned(self._session)
         self._check_providers([entry.full_name for entry in providers])
 
@@ -133,7 +138,15 @@ class Session:
                 f"{sum(self._nodes.values())}: ask for another provider, or export a variant that it takes"
             )
 
-    def run(self, outputs: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+    def held(self, value: Array) -> Input:
+        """The value where the model reads it: an accelerator's memory, so that several runs copy it there once."""
+        if self._memory is None:
+            return value
+        import onnxruntime as ort
+
+        return ort.OrtValue.ortvalue_from_numpy(value, *self._memory)
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, Input]) -> list[Array]:
         """Outputs by name, in the order asked for.
 
         Raises:
@@ -144,7 +157,19 @@ class Session:
                 f"{self.where}: expected the process {self._process} that loaded the model, found its fork "
                 f"{os.getpid()}, which has none of its threads: make encoders and decoders after the fork"
             )
-        found: list[Array] = self._session.run(list(outputs), dict(feed))
+        run = self._session.run if self._memory is None else self._run_bound
+        found: list[Array] = run(list(outputs), dict(feed))
+        return found
+
+    def _run_bound(self, outputs: list[str], feed: dict[str, Input]) -> list[Array]:
+        """Inputs are bound where they lie, outputs to the CPU, where the coder or the caller takes them."""
+        binding = self._session.io_binding()
+        for name, value in feed.items():
+            binding.bind_ortvalue_input(name, self.held(value) if isinstance(value, np.ndarray) else value)
+        for name in outputs:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        found: list[Array] = binding.copy_outputs_to_cpu()
         return found
 
     def run_on_packet(self, outputs: Sequence[str], packet: Array) -> list[Array]:

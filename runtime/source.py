@@ -26,8 +26,8 @@ class Source(Protocol):
     def identity(self) -> Identity:
         """What all models of the codec say alike."""
 
-    def default_variant(self, role: str) -> str:
-        """The variant that is used when none is asked for."""
+    def variant_for(self, role: str, provider: str) -> str:
+        """The variant that is used on a provider, by its short name, when none is asked for."""
 
     def has(self, role: str, variant: str) -> bool:
         """Whether there is such a model."""
@@ -41,8 +41,9 @@ class _BundleSource:
         self._bundle = bundle
         self.identity = bundle.manifest.identity
 
-    def default_variant(self, role: str) -> str:
-        return self._bundle.manifest.default_variant[role]
+    def variant_for(self, role: str, provider: str) -> str:
+        manifest = self._bundle.manifest
+        return manifest.provider_variants.get(provider, manifest.default_variant)[role]
 
     def has(self, role: str, variant: str) -> bool:
         return variant in self._bundle.manifest.variants(role)
@@ -60,7 +61,7 @@ class _FileSource:
         self._path, self._metadata = path, read_metadata(self._data, str(path))
         self.identity = self._metadata.identity
 
-    def default_variant(self, role: str) -> str:
+    def variant_for(self, role: str, provider: str) -> str:
         return self._metadata.variant
 
     def has(self, role: str, variant: str) -> bool:

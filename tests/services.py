@@ -57,6 +57,7 @@ class Running:
     folder: Path
     client: httpx.Client
     process: subprocess.Popen[bytes] | None = None
+    server: uvicorn.Server | None = None
 
     @property
     def sink(self) -> Path:
@@ -94,7 +95,7 @@ def in_thread(
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
-            yield Running(url, folder, client)
+            yield Running(url, folder, client, server=server)
     finally:
         server.should_exit = True
         thread.join()

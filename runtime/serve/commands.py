@@ -118,7 +118,8 @@ def serve(
     bounds = Bounds(
         packet_bytes=max_packet,
         body_bytes=body,
-        memory_bytes=max(Bounds.memory_bytes, body),
+        memory_bytes=max(Bounds.memory_bytes, body, max_output),
+        work_bytes=max(Bounds.work_bytes, max_output),
         output_bytes=max_output,
         inbox_bytes=max_inbox,
         inbox_packets=max_waiting,

@@ -120,6 +120,7 @@ class Endpoints:
         self._document = document(service.settings)
         threads = service.settings.threads
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="answer")
+        self._work = Budget(service.settings.bounds.work_bytes)
         self._free = 4 * threads
         """Requests that may still ask for their packet's items; few wait for a decoder."""
 
@@ -187,7 +188,11 @@ class Endpoints:
     def _decode(self, body: bytes, envelope: Envelope | None, form: str) -> tuple[str, bytes]:
         arrival = self._service.intake.packet(body, envelope)
         codec = self._service.codecs[arrival.codec]
-        items = codec.decoder.decode(arrival.body)
+        self._work.charge(arrival.output)
+        try:
+            items = codec.decoder.decode(arrival.body)
+        finally:
+            self._work.release(arrival.output)
         try:
             return codec.name, to_bytes(items, form)
         except SettingError as fault:

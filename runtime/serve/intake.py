@@ -41,7 +41,7 @@ class Budget:
         with self._lock:
             if self._used + count > self._most:
                 raise FullError(
-                    f"expected {count} bytes of memory for a body, found {self._most - self._used}: send it later",
+                    f"expected {count} bytes of memory, found {self._most - self._used}: send it later",
                     RETRY_SECONDS,
                 )
             self._used += count

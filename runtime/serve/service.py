@@ -172,7 +172,7 @@ class Service:
         if self.inbox.is_full:
             found.append("inbox: full")
         if self._workers.backoff.fault is not None:
-            found.append(f"sink: {self._workers.backoff.fault}")
+            found.append(self._workers.backoff.fault)
         return found + [transport.obstacle for transport in self._transports if transport.obstacle is not None]
 
     def drain(self) -> None:

@@ -20,7 +20,7 @@ class Bounds:
     """How much of everything; each is a number from 1.
 
     Raises:
-        SettingError: one is below 1, or a packet could be longer than a body.
+        SettingError: one is below 1, or one packet could take more than what is for all.
     """
 
     packet_bytes: int = 16 * MIB
@@ -31,8 +31,9 @@ class Bounds:
     """What one packet may decode to: pictures of 16 megapixels in colour."""
     memory_bytes: int = 256 * MIB
     """Bodies that are being received or checked."""
-    work_bytes: int = 96 * MIB
-    """What the packets that are decoded at the same time may decode to, unless it is a single one."""
+    work_bytes: int = 48 * MIB
+    """What everything that is decoded at the same time may decode to, for the sink and for answers each; `photo` takes
+    about 32 times as much memory for it."""
     inbox_bytes: int = 1024 * MIB
     inbox_packets: int = 100_000
     quarantine_bytes: int = 64 * MIB
@@ -56,6 +57,11 @@ class Bounds:
             raise SettingError(
                 f"expected packets of {MIN_PACKET_BYTES} bytes or more, no longer than a body ({self.body_bytes}), "
                 f"no longer than the memory for bodies ({self.memory_bytes}), found {self.packet_bytes}"
+            )
+        if not self.output_bytes <= min(self.work_bytes, self.memory_bytes):
+            raise SettingError(
+                f"expected packets that decode to no more than what may be in work ({self.work_bytes}) and in memory "
+                f"({self.memory_bytes}), found {self.output_bytes}"
             )
 
 

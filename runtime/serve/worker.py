@@ -40,7 +40,7 @@ class Backoff:
     def failed(self, fault: Exception) -> float:
         """Seconds to wait: twice as long each time, with jitter."""
         with self._lock:
-            self.fault = str(fault)
+            self.fault = f"{_at(fault)}: {fault}"
             pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
             return pause * random.uniform(0.5, 1)
 
@@ -154,13 +154,15 @@ class Workers:
         for packet in self._inbox.read(batch):
             self._set_aside(packet, fault)
         self._inbox.finish(batch)
+        if not len(self._waiting):  # nobody would come by whose success ends the state of failure
+            self.backoff.worked()
 
     def _put_off(self, batch: list[Entry], fault: Exception) -> None:
         """What could not be finished waits again; nothing is lost."""
         leftovers = [entry for entry in batch if entry.leftover]
         self._inbox.begin(leftovers, -1)  # this process has not ended
-        if isinstance(fault, SinkError | InboxError | OSError):
-            self._metrics.sink_failures.inc()
+        if isinstance(fault, InboxError | OSError):
+            self._metrics.sink_failures.inc(isinstance(fault, SinkError))
             self._pause(fault)
             self._waiting.give_back(batch)
             return
@@ -189,3 +191,10 @@ class Workers:
             decode_ms=round(1e3 * decoding, 1),
             store_ms=round(1e3 * storing, 1),
         )
+
+
+def _at(fault: Exception) -> str:
+    """Where it failed."""
+    if isinstance(fault, InboxError):
+        return "inbox"
+    return "sink" if isinstance(fault, OSError) else "decoder"

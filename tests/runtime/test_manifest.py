@@ -41,11 +41,21 @@ def test_what_is_written_is_what_was_read(document):
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+def test_a_provider_that_the_table_lacks_gets_what_the_cpu_gets(document):
+    changed = copy.deepcopy(document)
+    changed["provider_variants"] = {"cpu": changed["provider_variants"]["cpu"]}
+    manifest = Manifest.from_json(changed)
+    assert manifest.default_variant == {"encoder": "fp32", "decoder": "fp32"}
+    assert manifest.to_json() == changed
+
+
 def test_every_missing_and_every_unknown_key_is_an_error(document):
     paths = every_object(document)
     assert len(paths) > 30
     for path in paths:
         for key in at(document, path):
+            if path == ("provider_variants",) and key != "cpu":
+                continue  # a bundle need not know of every provider
             changed = copy.deepcopy(document)
             del at(changed, path)[key]
             with pytest.raises(ManifestError, match=f"key '{key}'"):
@@ -64,7 +74,8 @@ def test_every_missing_and_every_unknown_key_is_an_error(document):
         (("codec_id",), "AB" * 32),
         (("default_quality",), 256),
         (("default_quality",), True),
-        (("default_variant", "encoder"), "fp64"),
+        (("provider_variants", "cpu", "encoder"), "fp64"),
+        (("provider_variants", "cuda", "decoder"), "fp64"),
         (("size_axes",), [0, 1]),
         (("limits", "size"), []),
         (("limits", "size"), [0]),

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from matrix import environments
 
+from latentwire.artifacts import locate
 from latentwire.runtime import Decoder, Encoder, codec, errors, open_bundle
 from latentwire.runtime import providers as module
 from latentwire.runtime.cli import main
@@ -110,19 +111,51 @@ def test_a_fork_is_told_that_it_has_no_threads(bundle, digits):
 
 
 @pytest.mark.parametrize(
-    ("provider", "variant"), [("CUDA", "fp16"), ("Xnnpack", "int8"), ("OpenVINO", "fp32"), ("CPU", "int8")]
+    ("provider", "variant"),
+    [("CUDA", "fp32"), ("Xnnpack", "int8"), ("OpenVINO", "fp32"), ("CPU", "fp32"), ("Unheard", "fp32")],
 )
-def test_the_variant_is_the_one_for_the_provider_unless_asked_for(bundle, monkeypatch, provider, variant):
-    source = MagicMock(identity=open_bundle(bundle).manifest.identity)
-    source.default_variant.return_value = "int8"
-    monkeypatch.setattr(codec, "open_source", lambda _: source)
+def test_the_variant_is_the_manifests_for_the_provider_unless_asked_for(bundle, monkeypatch, provider, variant):
     monkeypatch.setattr(codec, "Sessions", MagicMock())
     name = f"{provider}ExecutionProvider"
     monkeypatch.setattr(module, "available", lambda: (name,))
-    assert Encoder(bundle, providers=name).variant == variant
-    assert Encoder(bundle, providers=name, variant="fp32").variant == "fp32"
-    source.has.side_effect = lambda role, variant: variant == "int8"
-    assert Encoder(bundle, providers=name).variant == "int8"
+    for half in (Encoder, Decoder):
+        assert half(bundle, providers=name).variant == variant
+        assert half(bundle, providers=name, variant="fp32").variant == "fp32"
+    assert Encoder(bundle / "encoder.int8.onnx", providers=name).variant == "int8"
+
+
+def test_a_provider_whose_best_variant_is_not_in_the_bundle_gets_the_next_one_or_the_default():
+    held = {"encoder": ["fp32", "int8"], "decoder": ["fp32"]}
+    table = module.provider_variants(held, {"encoder": "int8", "decoder": "fp32"})
+    assert table["cpu"] == table["qnn"] == {"encoder": "int8", "decoder": "fp32"}
+    assert table["cuda"] == {"encoder": "fp32", "decoder": "fp32"}
+    held["encoder"].append("fp16")
+    assert module.provider_variants(held, table["cpu"])["cuda"] == {"encoder": "fp16", "decoder": "fp32"}
+    assert list(table) == [entry.name for entry in module.PROVIDERS]
+
+
+@pytest.mark.parametrize(("photo", "size"), [(False, 60), (True, 600)], ids=["items", "picture"])
+def test_inputs_bound_in_memory_give_what_arrays_give(photo, size, bundle, digits, monkeypatch):
+    """CUDA's path with the CPU's memory in the place of the accelerator's."""
+    source = "photo" if photo else bundle
+    items = np.arange(64 * 72 * 3).astype(np.uint8).reshape(64, 72, 3) if photo else digits[:3]
+    packet, small = Encoder(source).encode(items, 200), Encoder(source).encode(items, max_bytes=size)
+    restored = Decoder(source).decode(packet)
+    monkeypatch.setattr(Chosen, "memory", ("cpu", 0))
+    encoder, decoder = Encoder(source), Decoder(source)
+    encoder._by_pieces = decoder._by_pieces = True
+    assert encoder.encode(items, 200) == packet
+    assert encoder.encode(items, max_bytes=size) == small
+    assert np.array_equal(decoder.decode(packet), restored)
+    assert np.array_equal(decoder.decode_many([packet] * 2)[1], restored)
+    with pytest.raises(errors.CorruptPacketError):
+        decoder.decode(packet[:-1])
+
+
+def test_cuda_binds_inputs_on_the_device_that_its_options_name():
+    assert Chosen(CUDA, {"device_id": "1"}).memory == ("cuda", 1)
+    assert Chosen(CUDA).memory == ("cuda", 0)
+    assert Chosen("CPUExecutionProvider").memory is None
 
 
 def test_doctor_says_what_is_there_and_where_models_run(bundle):
@@ -143,15 +176,15 @@ def test_openvino_runs_the_transforms_and_the_cpu_the_coder(name):
         python, _ = environments.openvino(SCRATCH)
     except environments.SkippedError as fault:
         pytest.skip(str(fault))
-    root = Path(module.__file__).parents[2]
-    places = json.loads(latentwire(python, root, "doctor", name, "--provider", "openvino", "--json"))
+    root, codec = Path(module.__file__).parents[2], str(locate(name))
+    places = json.loads(latentwire(python, root, "doctor", codec, "--provider", "openvino", "--json"))
     for side, (transform, coder) in {"encoder": ("analysis", "pack"), "decoder": ("synthesis", "unpack")}.items():
         first, second = places[side]
         assert first["model"].startswith(transform)
         assert list(first["nodes"]) == ["openvino"]  # every node
         assert second == {"model": f"{coder}.exact", "providers": ["cpu"], "nodes": None}
-    assert "FAIL" not in latentwire(python, root, "selftest", name, "--provider", "openvino:device_type=CPU")
-    assert json.loads(latentwire(python, root, "doctor", name, "--provider", "auto", "--json")) == places
+    assert "FAIL" not in latentwire(python, root, "selftest", codec, "--provider", "openvino:device_type=CPU")
+    assert json.loads(latentwire(python, root, "doctor", codec, "--provider", "auto", "--json")) == places
 
 
 def latentwire(python: str, root: Path, *words: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from services import envelope, events, in_process, until
+from services import envelope, events, in_process, last_event, until
 
 from latentwire.runtime.serve.tokens import digest_of
 
@@ -81,7 +81,8 @@ def test_tls_and_tokens_in_a_process_whose_log_is_json(tmp_path: Path, packet: b
         assert running.url.startswith("https://")
         assert running.post(packet, envelope()).status_code == 401
         assert running.post(packet, envelope(), Authorization=f"Bearer {token}").status_code == 202
-        until(lambda: running.files(".npy"))
+        until(lambda: last_event(tmp_path / "log", 0, "decoded"))
+        assert len(running.files(".npy")) == 1
         with pytest.raises(httpx.TransportError):
             httpx.get(running.url.replace("https", "http"))
     names = [found["event"] for found in events(tmp_path / "log")]

@@ -131,7 +131,7 @@ def test_a_flood_is_answered_429_and_nothing_accepted_is_lost(tmp_path: Path, pa
 
 
 def test_bodies_that_memory_has_no_room_for_are_answered_429(tmp_path: Path):
-    tight = Bounds(packet_bytes=1 << 16, body_bytes=1 << 16, memory_bytes=1 << 16)
+    tight = Bounds(packet_bytes=1 << 16, body_bytes=1 << 16, memory_bytes=1 << 16, output_bytes=1 << 16)
     with in_thread(tmp_path, bounds=tight) as running:
 
         def slowly():

@@ -15,6 +15,8 @@ from latentwire.runtime import Encoder
 
 FORGED = 0.1
 """Share of mutations that get a checksum which holds, so that they reach the decoder."""
+LARGEST = 1 << 18
+"""Bytes that a packet may decode to: what one that claims more would need is not a leak, so none may."""
 GROWTH = 64 << 20
 """Bytes that the process may grow by; what it needs to decode at all is there before."""
 
@@ -70,7 +72,7 @@ def test_mutated_packets_do_no_harm(
 ):
     small = [mnist.encode(strokes[:count], quality) for count, quality in ((1, 10), (3, 100), (20, 255))]
     pictures = [photo.encode(scene[:height], quality) for height, quality in ((9, 0), (20, 100), (48, 250))]
-    with in_process(tmp_path, codecs=("mnist", "photo")) as running:
+    with in_process(tmp_path, "--max-output", str(LARGEST), codecs=("mnist", "photo")) as running:
         for packet in (*small, *pictures):
             assert running.post(packet).status_code == 202
         until(lambda: running.metric("latentwire_packets_waiting") == 0)

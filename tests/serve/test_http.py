@@ -214,6 +214,8 @@ def test_settings_that_cannot_be_used(tmp_path: Path, packet: bytes):
         Bounds(batch_packets=0)
     with pytest.raises(SettingError):
         Bounds(packet_bytes=1 << 30)
+    with pytest.raises(SettingError):
+        Bounds(output_bytes=1 << 30)
     with pytest.raises(SettingError, match="differ in the first 4 bytes"):
         Codecs(["mnist", "mnist"], Bounds())
     with pytest.raises(KeyFileError), in_thread(tmp_path, keys=tmp_path / "none"):

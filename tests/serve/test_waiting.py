@@ -135,6 +135,7 @@ def test_a_packet_that_nothing_can_decode_takes_no_others_with_it(tmp_path: Path
         assert len(running.files(".npy")) == 7
         (kept,) = (tmp_path / "inbox" / "quarantine").glob("*.packet")
         assert kept.read_bytes() == packets[3]
+        assert running.client.get("/readyz").status_code == 200
 
 
 def test_a_packet_that_ended_the_service_too_often_is_put_aside(tmp_path: Path, packet: bytes):
