@@ -22,7 +22,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.source import Source, open_source
+from latentwire.runtime.providers import CPU
+from latentwire.runtime.source import open_source
 
 PAGE = Path(__file__).resolve().parent / "page"
 ASSETS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -94,8 +95,7 @@ def page_routes(bundles: Sequence[str | Path], assets: Path) -> list[BaseRoute]:
             f"expected onnxruntime-web in {assets}, found no {', '.join(missing)}: run `make page`, or "
             "`npm install onnxruntime-web` and name its folder with --page-assets node_modules/onnxruntime-web/dist"
         )
-    source = picture_source(bundles)
-    model = source.read("encoder", source.default_variant("encoder"))
+    model = picture_encoder(bundles)
 
     async def index(request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
@@ -112,15 +112,16 @@ def page_routes(bundles: Sequence[str | Path], assets: Path) -> list[BaseRoute]:
     ]
 
 
-def picture_source(bundles: Sequence[str | Path]) -> Source:
-    """The first codec that encodes pictures.
+def picture_encoder(bundles: Sequence[str | Path]) -> bytes:
+    """The encoder of the first codec of pictures that has one, as a CPU runs it: WebAssembly is most like that.
 
     Raises:
         SettingError: there is none.
     """
     for source in map(open_source, bundles):
-        if source.identity.input.is_picture and source.has("encoder", source.default_variant("encoder")):
-            return source
+        variant = source.variant_for("encoder", CPU.name)
+        if source.identity.input.is_picture and source.has("encoder", variant):
+            return source.read("encoder", variant)
     raise SettingError(
         f"expected a codec of pictures with its encoder, found {', '.join(map(str, bundles))}: serve one such as photo"
     )
