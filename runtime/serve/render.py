@@ -1,0 +1,76 @@
+"""What the sink gets for one packet: its items as a file, and a JSON document of what came beside them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+
+from latentwire.runtime.contract import Array
+from latentwire.runtime.files import write_items
+from latentwire.runtime.packet import parse_header
+from latentwire.runtime.png import PngRows
+from latentwire.runtime.serve.codecs import Codec
+from latentwire.runtime.serve.inbox import Stored
+from latentwire.runtime.serve.sinks import File
+
+BY_HASH = "_sha256"
+"""Folder of packets without an envelope; no device's name begins like that."""
+
+
+def files_of(stored: Stored, codec: Codec, items: Array, form: str) -> list[File]:
+    """The files of one packet, notes first; the same ones whenever they are made.
+
+    Args:
+        stored: the packet.
+        codec: that decoded it.
+        items: what it decoded to.
+        form: of pictures, "png" or "npy"; items of other codecs are "npy".
+    """
+    kind = form if codec.contract.is_picture else "npy"
+    folder, stem = place_of(stored)
+    notes = json.dumps(described(stored, codec, f"{stem}.{kind}"), indent=1) + "\n"
+    return [File(folder, f"{stem}.json", notes.encode()), File(folder, f"{stem}.{kind}", to_bytes(items, kind))]
+
+
+def place_of(stored: Stored) -> tuple[str, str]:
+    """(Folder, name without suffix), of the envelope's validated fields or the packet's hash."""
+    envelope = stored.envelope
+    return (BY_HASH, stored.name) if envelope is None else (envelope.device, f"{envelope.spool}-{envelope.sequence}")
+
+
+def described(stored: Stored, codec: Codec, name: str) -> dict[str, Any]:
+    """What the JSON document says; nothing of when or where it was decoded, so that it is always the same."""
+    envelope = stored.envelope
+    header = parse_header(stored.body)
+    return {
+        "file": name,
+        "device": envelope and envelope.device,
+        "spool": envelope and envelope.spool,
+        "sequence": envelope and envelope.sequence,
+        "times": [] if envelope is None else list(envelope.times),
+        "notes": [] if envelope is None else list(envelope.notes),
+        "codec": codec.identity.codec_id,
+        "quality": header.quality,
+        "size": list(header.size),
+        "packet_bytes": header.length,
+    }
+
+
+def to_bytes(items: Array, kind: str) -> bytes:
+    """A picture as PNG, or any items as NPY.
+
+    Raises:
+        SettingError: items that are no pictures as PNG.
+    """
+    buffer = io.BytesIO()
+    if kind == "png" and items.ndim == 3:
+        height, width, channels = items.shape
+        rows = PngRows(buffer, (height, width, channels), quick=True)
+        rows.write(np.ascontiguousarray(items))
+        rows.close()
+    else:
+        write_items(buffer, items, kind)
+    return buffer.getvalue()

@@ -1,0 +1,93 @@
+"""Thousands of damaged and forged packets: all are answered, none crashes the service, memory stays where it is."""
+
+import http.client
+import random
+import threading
+import zlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from services import Running, in_process, until
+
+from latentwire.runtime import Encoder
+
+FORGED = 0.1
+"""Share of mutations that get a checksum which holds, so that they reach the decoder."""
+GROWTH = 64 << 20
+"""Bytes that the process may grow by; what it needs to decode at all is there before."""
+
+
+def mutated(packet: bytes, chance: random.Random) -> bytes:
+    """One to four changes: bits, bytes, stretches taken out, repeated or put in; sometimes with a new checksum."""
+    data = bytearray(packet)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(data) or 1)
+        kind = chance.randrange(5)
+        if kind == 0 and data:
+            data[at] ^= 1 << chance.randrange(8)
+        elif kind == 1 and data:
+            data[at] = chance.randrange(256)
+        elif kind == 2:
+            del data[at : at + chance.randrange(1, 20)]
+        elif kind == 3:
+            data[at:at] = data[at : at + chance.randrange(1, 20)]
+        else:
+            data[at:at] = chance.randbytes(chance.randrange(1, 20))
+    if chance.random() < FORGED and len(data) > 20:
+        width = 1 << (data[8] >> 4 & 3)
+        place = 9 + width * ((data[8] >> 6) + 1)
+        data[place : place + width] = (len(data) % (1 << 8 * width)).to_bytes(width, "little")
+        data[-4:] = zlib.adler32(data[:-4]).to_bytes(4, "little")
+    return bytes(data)
+
+
+def resident(running: Running) -> int:
+    assert running.process is not None
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
+def flood(running: Running, packets: list[bytes], count: int, seed: int, statuses: list[int]) -> None:
+    """Send mutations over one connection."""
+    chance = random.Random(seed)
+    parts = urlsplit(running.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    for _ in range(count):
+        body = mutated(chance.choice(packets), chance)
+        connection.request("POST", "/v1/packets", body, {"Content-Type": "application/octet-stream"})
+        response = connection.getresponse()
+        response.read()
+        statuses.append(response.status)
+    connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_mutated_packets_do_no_harm(
+    tmp_path: Path, mnist: Encoder, photo: Encoder, strokes: np.ndarray, scene: np.ndarray
+):
+    small = [mnist.encode(strokes[:count], quality) for count, quality in ((1, 10), (3, 100), (20, 255))]
+    pictures = [photo.encode(scene[:height], quality) for height, quality in ((9, 0), (20, 100), (48, 250))]
+    with in_process(tmp_path, codecs=("mnist", "photo")) as running:
+        for packet in (*small, *pictures):
+            assert running.post(packet).status_code == 202
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+        statuses: list[int] = []
+        flood(running, small + pictures, 300, 0, statuses)
+        before = resident(running)
+        work = [(small, 2350, seed) for seed in (1, 2, 3, 4)] + [(pictures, 300, 5)]
+        threads = [threading.Thread(target=flood, args=(running, *job, statuses)) for job in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        until(lambda: running.metric("latentwire_packets_waiting") == 0, 120)
+        assert resident(running) - before < GROWTH
+        assert len(statuses) == 10_000
+        assert set(statuses) <= {202, 400, 413, 422}
+        assert running.metric("latentwire_packets_undecodable_total") > 20
+        assert running.post(small[0]).json()["status"] == "duplicate"
+        assert running.client.get("/readyz").status_code == 200
+    assert "Traceback" not in (tmp_path / "log").read_text()
