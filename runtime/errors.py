@@ -15,6 +15,7 @@
           ManifestError (ValueError)          manifest.json or ONNX metadata is not what the schema says
           TamperedError (ValueError)          a file's bytes do not have the recorded SHA-256
           VariantError (LookupError)          the bundle has no such role and variant                      exit code 2
+        KeyFileError (ValueError)           the file of keys that packets are sealed with                  exit code 2
         ProviderError (RuntimeError)        the execution provider is not there, or refused the model      exit code 7
         ForkError (RuntimeError)            a model loaded before a fork is used after it                  exit code 1
         SelftestError (RuntimeError)        a bundle does not reproduce its golden packets here            exit code 6
@@ -29,6 +30,7 @@
           LimitError                          claims more than the decoder allows
           LanesError                          entropy decoding did not end where encoding began
           BodyError                           words or escapes are not used exactly
+        SealError (ValueError)              a sealed body that does not open for its envelope              exit code 4
         EnvelopeError (ValueError)          what travels beside a packet is not what it should be          exit code 4
         IncompatibleError (ValueError)      an intact packet of something else                             exit code 5
           VersionError                        of another packet version
@@ -117,6 +119,12 @@ class VariantError(BundleError, LookupError):
     exit_code = 2
 
 
+class KeyFileError(LocalError, ValueError):
+    """A file of keys that cannot be read, or lacks the key that is asked for."""
+
+    exit_code = 2
+
+
 class ProviderError(LocalError, RuntimeError):
     """An execution provider that is not there, or that cannot run the model."""
 
@@ -175,6 +183,12 @@ class LanesError(CorruptPacketError):
 
 class BodyError(CorruptPacketError):
     """Words or escapes are left over, or ran out."""
+
+
+class SealError(RemoteError, ValueError):
+    """A sealed body that was changed, or sealed with another key or for another envelope."""
+
+    exit_code = 4
 
 
 class EnvelopeError(RemoteError, ValueError):
