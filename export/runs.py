@@ -50,7 +50,7 @@ def export_run(
     Raises:
         ExportError: the calibration data is missing or of another kind than the run's.
     """
-    if read_document(Path(run)).get("family") == FAMILY:
+    if holds_pictures(run):
         return export_image_run(
             Path(run),
             Path(out),
@@ -82,6 +82,11 @@ def export_run(
         overwrite=overwrite,
         on_stage=on_stage,
     )
+
+
+def holds_pictures(run: str | Path) -> bool:
+    """Whether a run is of the family of pictures."""
+    return bool(read_document(Path(run)).get("family") == FAMILY)
 
 
 def verify_run(bundle: str | Path, data: str | Path | None, run: str | Path | None, limit: int) -> Report:
