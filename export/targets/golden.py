@@ -8,21 +8,37 @@ from typing import Any
 
 import numpy as np
 
-from latentwire.export.targets.parts import Array, Chain
+from latentwire.export.targets.chain import Array, Chain
 from latentwire.runtime.bundle import Bundle
+
+MAX_CALIBRATION = 16
+"""Inputs to quantize with, at most; each is sent at every golden quality."""
 
 
 def golden_items(bundle: Bundle, shape: tuple[int, ...] | None) -> Array:
-    """The bundle's golden input; where one shape is wanted, repeated and cut to it.
-
-    A grey picture is repeated as three equal channels.
-    """
+    """The bundle's golden input, brought to a shape if one is wanted."""
     items = bundle.read_array(bundle.manifest.golden.input)
-    if shape is None:
-        return items
+    return items if shape is None else shaped(items, shape)
+
+
+def shaped(items: Array, shape: tuple[int, ...]) -> Array:
+    """Items repeated and cut to a shape; a grey picture becomes three equal channels."""
     repeats = [-(-wanted // length) for wanted, length in zip(shape, items.shape, strict=True)]
     cut = np.tile(items, repeats)[tuple(slice(length) for length in shape)]
     return np.ascontiguousarray(cut)
+
+
+def calibration_of(data: Sequence[Array], shape: tuple[int, ...], picture: bool) -> list[Array]:
+    """Inputs of one shape, spread over the data.
+
+    Args:
+        data: pictures, or one array of items.
+        shape: of each input.
+        picture: which of both.
+    """
+    parts = data if picture else [items[at : at + shape[0]] for items in data for at in range(0, len(items), shape[0])]
+    chosen = parts[:: max(1, len(parts) // MAX_CALIBRATION)][:MAX_CALIBRATION]
+    return [shaped(part, shape) for part in chosen]
 
 
 def write_golden(

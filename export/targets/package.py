@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime as ort
 
 from latentwire.export.errors import ExportError
-from latentwire.export.targets.golden import golden_items, write_golden
-from latentwire.export.targets.parts import Part, check_parity, parts_of, role_of
+from latentwire.export.targets.chain import Array
+from latentwire.export.targets.costs import Cost, costs_of
+from latentwire.export.targets.costs import as_markdown as costs_as_markdown
+from latentwire.export.targets.golden import calibration_of, golden_items, write_golden
+from latentwire.export.targets.ortformat import FIXED
+from latentwire.export.targets.parts import TRANSFORMS, Part, check_parity, parts_of, read, read_coder, role_of
 from latentwire.export.targets.readme import write_readme, write_terms
 from latentwire.export.targets.shapes import Shapes
 from latentwire.export.targets.targets import Target, target_named
@@ -79,6 +82,7 @@ def package_bundle(
     targets: Sequence[str],
     shapes: Shapes = NO_SHAPES,
     *,
+    calibration: Sequence[Array] | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> list[Packaged]:
@@ -89,6 +93,7 @@ def package_bundle(
         out: folder that the targets' folders go to. Each appears whole, or not at all.
         targets: names; see `TARGETS`.
         shapes: static shapes for pieces, where they are wanted or needed.
+        calibration: pictures, or one array of items, to quantize with for an NPU; the golden input by default.
         overwrite: replace folders that are there.
         on_stage: told what is done next, in a few words.
 
@@ -105,7 +110,7 @@ def package_bundle(
         on_stage(f"packaging for {target.title}")
         path = Path(out) / target.name
         with whole_folder(path, overwrite) as folder:
-            report = write_target(folder, target, bundle, shape_for(target, identity, shapes))
+            report = write_target(folder, target, bundle, shape_for(target, identity, shapes), calibration)
         packaged.append(Packaged(target.name, path, tuple(report)))
     return packaged
 
@@ -137,39 +142,65 @@ def whole_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         raise
 
 
-def write_target(folder: Path, target: Target, bundle: Bundle, shape: tuple[int, ...] | None) -> list[Usability]:
+def write_target(
+    folder: Path, target: Target, bundle: Bundle, shape: tuple[int, ...] | None, calibration: Sequence[Array] | None
+) -> list[Usability]:
     """All files of one target; returns the report that is among them."""
     manifest = bundle.manifest
-    parts = parts_of(target, bundle, shape)
     items = golden_items(bundle, shape)
+    inputs = (
+        [items]
+        if calibration is None or shape is None
+        else calibration_of(calibration, shape, manifest.input.is_picture)
+    )
+    parts = parts_of(target, bundle, shape, inputs)
     qualities = [case.quality for case in manifest.golden.cases]
     for part in parts:
         part.write(folder)
         check_parity(part, folder, items, qualities, manifest.size_axes)
-    golden = write_golden(
-        folder / "golden", parts[0].converted(folder), items, qualities, manifest.default_quality, manifest.size_axes
-    )
-    for part in parts:
-        part.keep_shipped(folder)
+    chain = parts[0].written(folder)
+    golden = write_golden(folder / "golden", chain, items, qualities, manifest.default_quality, manifest.size_axes)
+    costs = quantization_costs(folder, parts, bundle, items)
     report = report_on(target, parts)
-    write_json(folder / "report.json", [entry.to_json() for entry in report])
-    (folder / "report.md").write_text(as_markdown(report), encoding="utf-8")
+    write_report(folder, report, costs)
     write_terms(folder / "TERMS.md", manifest)
     write_readme(folder / "README.md", target, manifest, parts, items)
     write_json(folder / DESCRIPTION, describe(folder, target, bundle, golden, shape))
     return report
 
 
+def quantization_costs(folder: Path, parts: Sequence[Part], bundle: Bundle, items: Array) -> list[Cost]:
+    """What parts that were quantized here cost, beside the bundle's float pieces."""
+    manifest = bundle.manifest
+    plain = Part("", FIXED, read(bundle, dict.fromkeys(TRANSFORMS, ("fp32",))) | read_coder(bundle)).before()
+    qualities = [case.quality for case in manifest.golden.cases]
+    return [
+        cost
+        for part in parts
+        if part.compiled
+        for cost in costs_of(part.folder, part.written(folder), plain, items, qualities, manifest.size_axes)
+    ]
+
+
+def write_report(folder: Path, report: Sequence[Usability], costs: Sequence[Cost]) -> None:
+    """The report, for programs and for people."""
+    found = {"usability": [entry.to_json() for entry in report], "costs": [cost.to_json() for cost in costs]}
+    write_json(folder / "report.json", found)
+    text = as_markdown(report) + (costs_as_markdown(costs) if costs else "")
+    (folder / "report.md").write_text(text, encoding="utf-8")
+
+
 def report_on(target: Target, parts: Sequence[Part]) -> list[Usability]:
     """What each accelerator of the target would run of each transform; the rest is the CPU's."""
+    models = {
+        place: (name, model) for part in parts for name, model in part.models.items() for place in [part.place(name)]
+    }
     report = []
-    for part in parts:
-        models = {name: onnx.load_model_from_string(data) for name, data in part.models.items()}
-        for name, model in models.items():
-            if role_of(name) in ("analysis", "synthesis"):
-                report += [usability(model, name, OP_LISTS[listed]) for listed in target.accelerators]
-            else:
-                report.append(on_cpu(model, name))
+    for place, (name, model) in models.items():
+        if role_of(name) in TRANSFORMS:
+            report += [usability(model, place, OP_LISTS[listed]) for listed in target.accelerators]
+        else:
+            report.append(on_cpu(model, place))
     return report
 
 

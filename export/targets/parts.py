@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle
 
 from latentwire.export.errors import ParityError
-from latentwire.export.measure import run_known
+from latentwire.export.targets.chain import CODER, Array, Chain
 from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
 from latentwire.export.targets.ortformat import FIXED, RUNTIME, open_session, session_like, to_ort
+from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
 from latentwire.export.targets.targets import Target
 from latentwire.runtime.bundle import Bundle
 from latentwire.runtime.manifest import EXACT, Manifest
 
-Array = npt.NDArray[Any]
+TRANSFORMS = ("analysis", "synthesis")
+Models = Mapping[str, onnx.ModelProto]
+"""By role and variant: ``encoder.int8``."""
 
 
 @dataclass(frozen=True)
@@ -31,61 +32,52 @@ class Part:
     Attributes:
         folder: below the target's folder.
         style: how they are converted.
-        models: ONNX bytes by role and variant, ``encoder.int8``.
-        onnx_only: roles that are shipped as they are, because their accelerator compiles ONNX.
+        models: what they are before.
+        compiled: whether the transforms are shipped as ONNX, because their accelerator compiles ONNX.
+        coder_folder: where the integer pieces lie, if not in ``folder``.
     """
 
     folder: str
     style: OptimizationStyle
-    models: Mapping[str, bytes]
-    onnx_only: tuple[str, ...] = ()
+    models: Models
+    compiled: bool = False
+    coder_folder: str | None = None
+
+    def place(self, name: str) -> str:
+        """Where a model lies below the target's folder."""
+        role = role_of(name)
+        folder = self.coder_folder if self.coder_folder and role in CODER else self.folder
+        return f"{folder}/{name}.{'onnx' if self.compiled and role in TRANSFORMS else 'ort'}"
 
     def write(self, root: Path) -> None:
-        """Write the converted files and the config of the operators that they need."""
-        folder = root / self.folder
-        folder.mkdir(parents=True)
-        to_ort(self.models, folder, self.style)
+        """Write the files that this part brings, and the config of the operators that converted ones need."""
+        (root / self.folder).mkdir(parents=True)
+        converted = {}
+        for name, model in self.models.items():
+            place = Path(self.place(name))
+            if place.suffix == ".onnx":
+                (root / place).write_bytes(model.SerializeToString())
+            elif str(place.parent) == self.folder:
+                converted[name] = model.SerializeToString()
+        if converted:
+            to_ort(converted, root / self.folder, self.style)
 
-    def keep_shipped(self, root: Path) -> None:
-        """Put ONNX files in the place of converted ones where only ONNX is compiled."""
-        for name, data in self.models.items():
-            if role_of(name) in self.onnx_only:
-                (root / self.folder / f"{name}.ort").unlink()
-                (root / self.folder / f"{name}.onnx").write_bytes(data)
+    def before(self) -> Chain:
+        """What the models do as ONNX."""
+        return Chain({role_of(name): self._session(model.SerializeToString()) for name, model in self.models.items()})
 
-    def reference(self) -> Chain:
-        """What the ONNX files do."""
-        return Chain({role_of(name): session_like(data, self.style) for name, data in self.models.items()})
-
-    def converted(self, root: Path) -> Chain:
+    def written(self, root: Path) -> Chain:
         """What the written files do."""
-        paths = {role_of(name): root / self.folder / f"{name}.ort" for name in self.models}
-        return Chain({role: open_session(path.read_bytes()) for role, path in paths.items()})
+        paths = {role_of(name): root / self.place(name) for name in self.models}
+        return Chain(
+            {
+                role: (self._session if path.suffix == ".onnx" else open_session)(path.read_bytes())
+                for role, path in paths.items()
+            }
+        )
 
-
-@dataclass(frozen=True)
-class Chain:
-    """Sessions by role that encode and decode together."""
-
-    sessions: Mapping[str, ort.InferenceSession]
-
-    def packet(self, items: Array, quality: int, size_axes: Sequence[int]) -> Array:
-        """Items as one packet, uint8 [n]."""
-        known: dict[str, Array] = {"input": items, "quality": np.asarray(quality, np.uint8)}
-        if "encoder" in self.sessions:
-            return run_known(self.sessions["encoder"], known)
-        known["size"] = np.asarray([items.shape[axis] for axis in size_axes], np.int64)
-        known["latents"] = run_known(self.sessions["analysis"], known)
-        return run_known(self.sessions["pack"], known)
-
-    def output(self, packet: Array) -> tuple[Array, int]:
-        """(What a packet decodes to, the decoder's verdict on it: 0 for a good one)."""
-        first = "decoder" if "decoder" in self.sessions else "unpack"
-        names = [entry.name for entry in self.sessions[first].get_outputs()]
-        found = dict(zip(names, self.sessions[first].run(None, {"packet": packet}), strict=True))
-        if first == "unpack":
-            found["output"] = run_known(self.sessions["synthesis"], found)
-        return found["output"], int(found["status"])
+    def _session(self, model: bytes) -> ort.InferenceSession:
+        return session_like(model, self.style)
 
 
 def role_of(name: str) -> str:
@@ -93,57 +85,69 @@ def role_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None) -> list[Part]:
+def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None, calibration: Sequence[Array]) -> list[Part]:
     """The parts of a target.
 
     Args:
         target: what it gets.
         bundle: where the models come from.
         shape: of the encoder's input, where the transforms are made for one.
+        calibration: inputs of that shape, to quantize with where the target needs it.
 
     Raises:
         ExportError: a transform cannot be made static.
     """
-    found, manifest = [], bundle.manifest
+    found = []
     if target.assemblies:
-        chosen = (("encoder", target.encoder), ("decoder", target.decoder))
-        names = [(role, preferred(manifest, role, variants)) for role, variants in chosen]
-        models = {f"{role}.{variant}": bundle.read_model(role, variant) for role, variant in names}
-        found.append(Part("models", FIXED, models))
-    if target.pieces is not None:
-        folder = "models/pieces" if target.assemblies else "models"
-        compiled = ("analysis", "synthesis") if target.static else ()
-        # A static transform is shipped as ONNX, so what is converted stands for the CPU's share alone.
-        style = FIXED if target.static else RUNTIME
-        found.append(Part(folder, style, pieces(target.pieces, target.decoder, bundle, shape), compiled))
+        found.append(Part("models", FIXED, read(bundle, {"encoder": target.encoder, "decoder": target.decoder})))
+    if target.pieces is not None and not target.static:
+        models = read(bundle, {"analysis": target.pieces, "synthesis": target.decoder}) | read_coder(bundle)
+        found.append(Part("models/pieces", RUNTIME, models if shape is None else static(models, bundle, shape)))
+    if target.static and shape is not None:
+        models = read(bundle, dict.fromkeys(TRANSFORMS, ("fp32",))) | read_coder(bundle)
+        found += quantized_parts(static(models, bundle, shape), bundle.manifest, calibration)
     return found
 
 
-def pieces(
-    encoder: Sequence[str], decoder: Sequence[str], bundle: Bundle, shape: tuple[int, ...] | None
-) -> dict[str, bytes]:
-    """The four pieces, the transforms for one shape of input if one is given."""
-    manifest = bundle.manifest
-    before, after = preferred(manifest, "analysis", encoder), preferred(manifest, "synthesis", decoder)
-    analysis, synthesis = bundle.read_model("analysis", before), bundle.read_model("synthesis", after)
-    if shape is not None:
-        picture = manifest.input.is_picture
-        first = fixed_analysis(onnx.load_model_from_string(analysis), shape, picture)
-        latents = [dim.dim_value for dim in first.graph.output[0].type.tensor_type.shape.dim]
-        second = fixed_synthesis(onnx.load_model_from_string(synthesis), latents, shape, picture)
-        analysis, synthesis = first.SerializeToString(), second.SerializeToString()
-    return {
-        f"analysis.{before}": analysis,
-        f"pack.{EXACT}": bundle.read_model("pack", EXACT),
-        f"unpack.{EXACT}": bundle.read_model("unpack", EXACT),
-        f"synthesis.{after}": synthesis,
-    }
+def read(bundle: Bundle, wanted: Mapping[str, Sequence[str]]) -> dict[str, onnx.ModelProto]:
+    """Of each role, the first of those variants that the bundle has; fp32 is in every one."""
+    found = {}
+    for role, variants in wanted.items():
+        there = bundle.manifest.variants(role)
+        variant = next(variant for variant in variants if variant in there)
+        found[f"{role}.{variant}"] = onnx.load_model_from_string(bundle.read_model(role, variant))
+    return found
 
 
-def preferred(manifest: Manifest, role: str, variants: Sequence[str]) -> str:
-    """The first of those variants that the bundle has; fp32 is in every one."""
-    there = manifest.variants(role)
-    return next(variant for variant in variants if variant in there)
+def read_coder(bundle: Bundle) -> dict[str, onnx.ModelProto]:
+    """The integer pieces."""
+    return read(bundle, dict.fromkeys(CODER, (EXACT,)))
+
+
+def static(models: Models, bundle: Bundle, shape: tuple[int, ...]) -> dict[str, onnx.ModelProto]:
+    """The pieces with transforms for one shape of input."""
+    names, picture = {role_of(name): name for name in models}, bundle.manifest.input.is_picture
+    analysis = fixed_analysis(models[names["analysis"]], shape, picture)
+    latents = [dim.dim_value for dim in analysis.graph.output[0].type.tensor_type.shape.dim]
+    synthesis = fixed_synthesis(models[names["synthesis"]], latents, shape, picture)
+    return {**models, names["analysis"]: analysis, names["synthesis"]: synthesis}
+
+
+def quantized_parts(models: Models, manifest: Manifest, calibration: Sequence[Array]) -> list[Part]:
+    """The static pieces in whole numbers: with the first kind of activations, and transforms of the others."""
+    plain = Part("", FIXED, models).before()
+    qualities = [case.quality for case in manifest.golden.cases]
+    feeds = feeds_of(plain, calibration, qualities, manifest.size_axes)
+    parts: list[Part] = []
+    for activations in ACTIVATIONS:
+        made = {
+            f"{role}.{activations}": quantized(models[f"{role}.fp32"], feeds[role], activations) for role in TRANSFORMS
+        }
+        coder = {name: model for name, model in models.items() if role_of(name) in CODER}
+        first = not parts
+        folder = "models" if first else f"models/{activations}"
+        parts.append(Part(folder, FIXED, made | coder, compiled=True, coder_folder=None if first else "models"))
+    return parts
 
 
 def check_parity(part: Part, root: Path, items: Array, qualities: Sequence[int], size_axes: Sequence[int]) -> None:
@@ -152,17 +156,17 @@ def check_parity(part: Part, root: Path, items: Array, qualities: Sequence[int],
     Raises:
         ParityError: names the quality and what differs.
     """
-    wanted, found = part.reference(), part.converted(root)
+    wanted, found = part.before(), part.written(root)
     for quality in qualities:
         packet = wanted.packet(items, quality, size_axes)
         if found.packet(items, quality, size_axes).tobytes() != packet.tobytes():
             raise ParityError(
-                f"{part.folder}: expected converted files to make the packet that the ONNX files make at quality "
+                f"{part.folder}: expected written files to make the packet that the ONNX files make at quality "
                 f"{quality}, found another one: do not ship them; package with the ONNX Runtime that the app will use"
             )
         (output, status), (same, verdict) = wanted.output(packet), found.output(packet)
         if status or verdict or not np.array_equal(output, same):
             raise ParityError(
-                f"{part.folder}: expected converted files to decode as the ONNX files do at quality {quality}, found "
+                f"{part.folder}: expected written files to decode as the ONNX files do at quality {quality}, found "
                 f"another output, or status {verdict}: do not ship them"
             )

@@ -8,7 +8,8 @@ from string import Template
 
 import onnxruntime as ort
 
-from latentwire.export.targets.parts import Array, Part, role_of
+from latentwire.export.targets.chain import Array
+from latentwire.export.targets.parts import Part, role_of
 from latentwire.export.targets.targets import Target
 from latentwire.runtime.manifest import Manifest
 
@@ -25,7 +26,7 @@ LACKING = {"android": ("uint16",), "ios": ("uint16", "int16")}
 
 def write_readme(path: Path, target: Target, manifest: Manifest, parts: Sequence[Part], items: Array) -> None:
     """How an app loads and runs what is in the folder."""
-    files = {role_of(name): name for part in parts for name in part.models}
+    files = {role_of(name): name for part in reversed(parts) for name in part.models}
     values = {
         "name": manifest.name,
         "codec_id": manifest.codec_id[:16],

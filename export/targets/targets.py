@@ -55,7 +55,8 @@ TARGETS = (
     Target("android", "Android", pieces=BYTES_FIRST, accelerators=("nnapi", "xnnpack")),
     # Core ML takes no QuantizeLinear: its pieces are floats, which it runs in half precision by itself.
     Target("ios", "iOS", pieces=FLOATS, accelerators=("coreml-mlprogram", "coreml-neuralnetwork", "xnnpack")),
-    Target("qnn", "Qualcomm NPU (QNN)", assemblies=False, pieces=BYTES_FIRST, static=True, accelerators=("qnn",)),
+    # Quantized anew, from the float transforms: see `latentwire.export.targets.qnn`.
+    Target("qnn", "Qualcomm NPU (QNN)", assemblies=False, pieces=FLOATS, static=True, accelerators=("qnn",)),
     Target("web", "Browser", encoder=WEB_ENCODER),
     Target("linux-arm64", "Linux on ARM64", accelerators=("xnnpack",)),
 )

@@ -8,7 +8,6 @@ Types and the limits in a list's notes are not checked: the notes are repeated i
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,7 +158,7 @@ def usability(model: onnx.ModelProto, name: str, listed: OpList) -> Usability:
         taken=found.num_supported_nodes,
         partitions=found.num_partitions,
         verdict=found.suitability().name,
-        refused=refused(outside, operators, fixed_names(inferred)),
+        refused=refused(outside, operators, fixed_names(inferred), origins_of(nodes)),
         notes={kind: operators[kind] for kind in sorted(kinds) if operators[kind]},
     )
 
@@ -178,7 +177,9 @@ def fixed_names(model: onnx.ModelProto) -> set[str]:
     return constants | {entry.name for entry in entries if is_fixed_size_tensor(entry)}
 
 
-def refused(nodes: Sequence[onnx.NodeProto], operators: Mapping[str, str], fixed: set[str]) -> tuple[Refused, ...]:
+def refused(
+    nodes: Sequence[onnx.NodeProto], operators: Mapping[str, str], fixed: set[str], origins: Mapping[int, str]
+) -> tuple[Refused, ...]:
     """Nodes that are not taken, by operator and reason."""
     groups: dict[tuple[str, str], list[onnx.NodeProto]] = {}
     for node in nodes:
@@ -186,9 +187,24 @@ def refused(nodes: Sequence[onnx.NodeProto], operators: Mapping[str, str], fixed
         reason = "operator" if kind not in operators else "rank" if fixed.issuperset(node.input) else "shape"
         groups.setdefault((kind, reason), []).append(node)
     return tuple(
-        Refused(kind, reason, len(members), tuple(Counter(module_of(node) for node in members)))
+        Refused(kind, reason, len(members), tuple(dict.fromkeys(origins[id(node)] for node in members)))
         for (kind, reason), members in sorted(groups.items())
     )
+
+
+def origins_of(nodes: Sequence[onnx.NodeProto]) -> dict[int, str]:
+    """Where nodes come from, by their `id`: see `module_of`, without the marks of the pieces that were joined.
+
+    The quantizer's nodes come from no module; they belong to that of the node that they feed, or that feeds them.
+    """
+    makers = {name: node for node in nodes for name in node.output}
+    readers = {name: node for node in nodes for name in node.input}
+    found = {}
+    for node in nodes:
+        near = {"DequantizeLinear": readers.get(node.output[0]), "QuantizeLinear": makers.get(node.input[0])}
+        owner = near.get(node.op_type) if not node.doc_string else None
+        found[id(node)] = re.sub(r"^((first|second)/)+", "", module_of(owner or node))
+    return found
 
 
 def as_markdown(found: Sequence[Usability]) -> str:
@@ -204,6 +220,8 @@ def as_markdown(found: Sequence[Usability]) -> str:
         *(f"| {u.model} | {u.provider} | {u.taken} of {u.nodes} | {u.partitions} | {u.verdict} |" for u in found),
     ]
     for entry in found:
+        if not entry.refused and not entry.notes:
+            continue
         lines += ["", f"## {entry.model} on {entry.provider}", "", f"List: {entry.source}.", ""]
         if entry.refused:
             lines += ["| not taken | why | nodes | torch modules |", "|---|---|---|---|"]
