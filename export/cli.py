@@ -78,7 +78,7 @@ def export(
 
     With --target, folders for app developers too, below targets/ in the bundle.
     """
-    from latentwire.export.runs import export_run, holds_pictures
+    from latentwire.export.runs import export_run, holds_pictures, read_calibration
     from latentwire.export.targets import Shapes, check_targets, package_bundle
 
     shapes = Shapes(size, batch)
@@ -96,8 +96,11 @@ def export(
         overwrite=overwrite,
         on_stage=show_stage,
     )
-    below = exported.path / "targets"
-    packaged = package_bundle(exported.path, below, targets, shapes, on_stage=show_stage) if targets else []
+    packaged = []
+    if targets:
+        items = read_calibration(exported.path, calibrate)
+        below = exported.path / "targets"
+        packaged = package_bundle(exported.path, below, targets, shapes, calibration=items, on_stage=show_stage)
     if as_json:
         answer = {"bundle": str(exported.path), "codec_id": exported.codec_id, "parity": exported.parity}
         click.echo(json.dumps(answer | {"targets": [str(found.path) for found in packaged]}))
@@ -114,6 +117,11 @@ def export(
 @target_option
 @size_option
 @batch_option
+@click.option(
+    "--calibrate",
+    type=click.Path(exists=True, path_type=Path),
+    help="Items to quantize with for an NPU; the bundle's golden ones by default, which are few.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace folders that are there.")
 @as_json
 def package(
@@ -122,6 +130,7 @@ def package(
     targets: tuple[str, ...],
     size: tuple[int, int] | None,
     batch: int | None,
+    calibrate: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -129,9 +138,18 @@ def package(
 
     BUNDLE is a folder, a zip or the name of a ready codec.
     """
+    from latentwire.export.runs import read_calibration
     from latentwire.export.targets import Shapes, package_bundle
 
-    packaged = package_bundle(bundle, out, targets, Shapes(size, batch), overwrite=overwrite, on_stage=show_stage)
+    packaged = package_bundle(
+        bundle,
+        out,
+        targets,
+        Shapes(size, batch),
+        calibration=read_calibration(bundle, calibrate),
+        overwrite=overwrite,
+        on_stage=show_stage,
+    )
     answer = [{"target": found.target, "path": str(found.path)} for found in packaged]
     click.echo(json.dumps(answer) if as_json else "\n".join(str(found.path) for found in packaged))
 

@@ -102,6 +102,14 @@ def verify_run(bundle: str | Path, data: str | Path | None, run: str | Path | No
     return verify_bundle(bundle, items, reference_of(load_run(run)) if run else None)
 
 
+def read_calibration(bundle: str | Path, data: str | Path | None) -> list[Array] | None:
+    """The pictures, or the one array of items, of ``data`` as a bundle takes them; None for None."""
+    if data is None:
+        return None
+    contract = open_bundle(bundle).manifest.input
+    return list(read_pictures(Path(data))) if contract.is_picture else [load_items(Path(data), contract)]
+
+
 def reference_of(trained: TrainedRun) -> Reference:
     """The torch side of a comparison."""
     family = family_of(trained)
