@@ -199,12 +199,14 @@ def origins_of(nodes: Sequence[onnx.NodeProto]) -> dict[int, str]:
     """
     makers = {name: node for node in nodes for name in node.output}
     readers = {name: node for node in nodes for name in node.input}
-    found = {}
-    for node in nodes:
-        near = {"DequantizeLinear": readers.get(node.output[0]), "QuantizeLinear": makers.get(node.input[0])}
-        owner = near.get(node.op_type) if not node.doc_string else None
-        found[id(node)] = re.sub(r"^((first|second)/)+", "", module_of(owner or node))
-    return found
+
+    def owner(node: onnx.NodeProto) -> onnx.NodeProto:
+        if node.doc_string or node.op_type not in ("DequantizeLinear", "QuantizeLinear"):
+            return node
+        near = readers.get(node.output[0]) if node.op_type == "DequantizeLinear" else makers.get(node.input[0])
+        return near or node
+
+    return {id(node): re.sub(r"^((first|second)/)+", "", module_of(owner(node))) for node in nodes}
 
 
 def as_markdown(found: Sequence[Usability]) -> str:

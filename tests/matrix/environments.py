@@ -41,6 +41,7 @@ ARM_PACKAGES = (
 )
 JAVASCRIPT = HERE / "javascript"
 DEBIAN_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+HEADERS = HERE / "headers"
 HEADERS_SUITE = "trixie"
 """The first Debian that has ONNX Runtime; its headers, of 1.21, go with every later library."""
 
@@ -136,7 +137,7 @@ def compiled(folder: Path, source: Path) -> Path:
     library = next(capi.glob("libonnxruntime.so.*"), None)
     if library is None:
         raise SkippedError(f"no libonnxruntime.so in {capi}")
-    headers = debian(folder, ["libonnxruntime-dev"], "amd64", HEADERS_SUITE) / "usr/include/onnxruntime"
+    headers = debian(HEADERS, ["libonnxruntime-dev"], "amd64", HEADERS_SUITE) / "usr/include/onnxruntime"
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (folder / name).symlink_to(library)
     program = folder / source.stem
