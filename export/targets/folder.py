@@ -17,7 +17,6 @@ from latentwire.export.targets.chain import Array
 from latentwire.export.targets.costs import Cost, costs_of
 from latentwire.export.targets.costs import as_markdown as costs_as_markdown
 from latentwire.export.targets.golden import calibration_of, golden_items, write_golden
-from latentwire.export.targets.ortformat import FIXED
 from latentwire.export.targets.parts import TRANSFORMS, Part, check_parity, parts_of, read, read_coder, role_of
 from latentwire.export.targets.readme import write_readme, write_terms
 from latentwire.export.targets.targets import Target
@@ -71,7 +70,7 @@ def write_target(
         check_parity(part, folder, items, qualities, manifest.size_axes)
     chain = parts[0].written(folder)
     golden = write_golden(folder / "golden", chain, items, qualities, manifest.default_quality, manifest.size_axes)
-    costs = quantization_costs(folder, parts, bundle, items)
+    costs = quantization_costs(folder, parts, bundle, items) if target.static else []
     report = report_on(target, parts)
     write_report(folder, report, costs)
     write_terms(folder / "TERMS.md", manifest)
@@ -83,12 +82,11 @@ def write_target(
 def quantization_costs(folder: Path, parts: Sequence[Part], bundle: Bundle, items: Array) -> list[Cost]:
     """What parts that were quantized here cost, beside the bundle's float pieces."""
     manifest = bundle.manifest
-    plain = Part("", FIXED, read(bundle, dict.fromkeys(TRANSFORMS, ("fp32",))) | read_coder(bundle)).before()
+    plain = Part("", read(bundle, dict.fromkeys(TRANSFORMS, ("fp32",))) | read_coder(bundle)).before()
     qualities = [case.quality for case in manifest.golden.cases]
     return [
         cost
         for part in parts
-        if part.compiled
         for cost in costs_of(part.folder, part.written(folder), plain, items, qualities, manifest.size_axes)
     ]
 

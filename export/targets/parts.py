@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle
 
 from latentwire.export.errors import ParityError
 from latentwire.export.targets.chain import CODER, Array, Chain
 from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
-from latentwire.export.targets.ortformat import FIXED, RUNTIME, open_session, session_like, to_ort
+from latentwire.export.targets.ortformat import open_session, session_like, to_ort
 from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
 from latentwire.export.targets.targets import Target
 from latentwire.runtime.bundle import Bundle
@@ -31,23 +29,19 @@ class Part:
 
     Attributes:
         folder: below the target's folder.
-        style: how they are converted.
-        models: what they are before.
-        compiled: whether the transforms are shipped as ONNX, because their accelerator compiles ONNX.
+        models: what they are as ONNX. Transforms stay that, for accelerators to compile; all others are converted.
         coder_folder: where the integer pieces lie, if not in ``folder``.
     """
 
     folder: str
-    style: OptimizationStyle
     models: Models
-    compiled: bool = False
     coder_folder: str | None = None
 
     def place(self, name: str) -> str:
         """Where a model lies below the target's folder."""
         role = role_of(name)
         folder = self.coder_folder if self.coder_folder and role in CODER else self.folder
-        return f"{folder}/{name}.{'onnx' if self.compiled and role in TRANSFORMS else 'ort'}"
+        return f"{folder}/{name}.{'onnx' if role in TRANSFORMS else 'ort'}"
 
     def write(self, root: Path) -> None:
         """Write the files that this part brings, and the config of the operators that converted ones need."""
@@ -60,24 +54,17 @@ class Part:
             elif str(place.parent) == self.folder:
                 converted[name] = model.SerializeToString()
         if converted:
-            to_ort(converted, root / self.folder, self.style)
+            to_ort(converted, root / self.folder)
 
     def before(self) -> Chain:
         """What the models do as ONNX."""
-        return Chain({role_of(name): self._session(model.SerializeToString()) for name, model in self.models.items()})
+        return Chain({role_of(name): session_like(model.SerializeToString()) for name, model in self.models.items()})
 
     def written(self, root: Path) -> Chain:
         """What the written files do."""
         paths = {role_of(name): root / self.place(name) for name in self.models}
-        return Chain(
-            {
-                role: (self._session if path.suffix == ".onnx" else open_session)(path.read_bytes())
-                for role, path in paths.items()
-            }
-        )
-
-    def _session(self, model: bytes) -> ort.InferenceSession:
-        return session_like(model, self.style)
+        openers = {".onnx": session_like, ".ort": open_session}
+        return Chain({role: openers[path.suffix](path.read_bytes()) for role, path in paths.items()})
 
 
 def role_of(name: str) -> str:
@@ -99,10 +86,10 @@ def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None, cali
     """
     found = []
     if target.assemblies:
-        found.append(Part("models", FIXED, read(bundle, {"encoder": target.encoder, "decoder": target.decoder})))
+        found.append(Part("models", read(bundle, {"encoder": target.encoder, "decoder": target.decoder})))
     if target.pieces is not None and not target.static:
         models = read(bundle, {"analysis": target.pieces, "synthesis": target.decoder}) | read_coder(bundle)
-        found.append(Part("models/pieces", RUNTIME, models if shape is None else static(models, bundle, shape)))
+        found.append(Part("models/pieces", models if shape is None else static(models, bundle, shape)))
     if target.static and shape is not None:
         models = read(bundle, dict.fromkeys(TRANSFORMS, ("fp32",))) | read_coder(bundle)
         found += quantized_parts(static(models, bundle, shape), bundle.manifest, calibration)
@@ -135,7 +122,7 @@ def static(models: Models, bundle: Bundle, shape: tuple[int, ...]) -> dict[str, 
 
 def quantized_parts(models: Models, manifest: Manifest, calibration: Sequence[Array]) -> list[Part]:
     """The static pieces in whole numbers: with the first kind of activations, and transforms of the others."""
-    plain = Part("", FIXED, models).before()
+    plain = Part("", models).before()
     qualities = [case.quality for case in manifest.golden.cases]
     feeds = feeds_of(plain, calibration, qualities, manifest.size_axes)
     parts: list[Part] = []
@@ -146,7 +133,7 @@ def quantized_parts(models: Models, manifest: Manifest, calibration: Sequence[Ar
         coder = {name: model for name, model in models.items() if role_of(name) in CODER}
         first = not parts
         folder = "models" if first else f"models/{activations}"
-        parts.append(Part(folder, FIXED, made | coder, compiled=True, coder_folder=None if first else "models"))
+        parts.append(Part(folder, made | coder, None if first else "models"))
     return parts
 
 

@@ -2,16 +2,11 @@
 
 Two ways to use a codec, two sets of files:
 
-- The **assemblies** do everything in one call on the CPU provider. They are converted with ONNX Runtime's style
-  "Fixed": whatever it can fuse is fused in the file, so that int8 is bytes all the way. Style "Runtime" would leave
-  that to the device, which does it only where the app asks for it; where it does not, it computes the same in floats,
-  more slowly and now and then with another symbol.
+- The **assemblies** do everything in one call on the CPU provider, as ORT-format files: see
+  `latentwire.export.targets.ortformat`.
 - The **pieces** are for accelerators: a transform there, the integer coder on the CPU. Accelerators know ONNX's own
-  operators, not ONNX Runtime's fused ones, so these are converted with style "Runtime", which keeps the graph as it is
-  and notes the fusions for nodes that stay on the CPU.
-
-All conversions are for the platform "arm", which leaves out the one transformer (NCHWc) whose result runs on the
-processor that made it only. Android emulators and browsers on x86-64 run these files too.
+  operators, not ONNX Runtime's fused ones, so transforms stay ONNX: ONNX Runtime gives the accelerator what it takes
+  and fuses the rest for the CPU, on the device.
 """
 
 from __future__ import annotations

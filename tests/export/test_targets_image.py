@@ -162,7 +162,7 @@ def test_the_report_names_the_torch_module_behind_an_unsupported_operator(digits
     android, ios = package_bundle(tmp_path / "codec", tmp_path, ["android", "ios"])
     for found in (android, ios):
         for entry in found.report:
-            if entry.model == "models/pieces/analysis.fp32.ort":
+            if entry.model == "models/pieces/analysis.fp32.onnx":
                 behind = {r.operator: r.modules for r in entry.refused}
                 assert behind["ai.onnx:Atanh"] == ("encoder.odd",), entry.provider
         text = (found.path / "report.md").read_text()
@@ -201,8 +201,9 @@ def test_qualcomms_compiler_takes_the_pieces(tmp_path):
     options.add_provider_for_devices(npu, {"backend_type": "htp"})
     path = found.path / "models/analysis.uint16.onnx"
     there, here = ort.InferenceSession(path, options), ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    nodes = {part.ep_name: len(part.get_nodes()) for part in there.get_provider_graph_assignment_info()}
-    assert nodes["QNNExecutionProvider"] > 100
+    parts = [part for part in there.get_provider_graph_assignment_info() if part.ep_name == "QNNExecutionProvider"]
+    assert len(parts) <= 3
+    assert sum(len(part.get_nodes()) for part in parts) > 150  # all but the two that cut patches out of the picture
     image = np.fromfile(found.path / "golden/input.bin", np.uint8).reshape(64, 128, 3)
     feed = {"input": image, "quality": np.asarray(128, np.uint8)}
     gap = np.abs(there.run(None, feed)[0] - here.run(None, feed)[0])
