@@ -215,7 +215,8 @@ def as_markdown(found: Sequence[Usability]) -> str:
         "# What accelerators would run",
         "",
         "By the operators that each provider lists, and ONNX Runtime's estimate of partitions. What a provider does "
-        "not take runs on the CPU, in the same session.",
+        "not take runs on the CPU, in the same session. Nodes of no torch submodule go by their own names. The verdict "
+        "counts a partition as a copy to a device and back, which XNNPACK, itself on the CPU, does not need.",
         "",
         "| model | provider | nodes it takes | partitions | worth trying |",
         "|---|---|---|---|---|",
