@@ -13,7 +13,6 @@ from latentwire.export.targets.targets import Target, target_named
 from latentwire.export.targets.usability import Usability
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.identity import Identity
 
 NO_SHAPES = Shapes()
 
@@ -42,11 +41,13 @@ def check_targets(names: Sequence[str], shapes: Shapes, picture: bool) -> list[T
         picture: whether the codec's items are pictures.
 
     Raises:
-        SettingError: no target, an unknown one, one named twice, or a static shape that is missing.
+        SettingError: no target, an unknown one, one named twice, or a static shape that is missing or that none takes.
     """
     targets = [target_named(name) for name in names]
     if not targets or len(set(names)) != len(names):
         raise SettingError(f"expected one target or several, each once, found {', '.join(names) or 'none'}")
+    if shapes != NO_SHAPES and not any(target.pieces for target in targets):
+        raise SettingError(f"expected no --size and no --batch for {', '.join(names)}, which take any shape, found one")
     fixed, option = (shapes.size, "--size HEIGHTxWIDTH") if picture else (shapes.batch, "--batch N")
     for target in targets:
         if target.static and fixed is None:
@@ -54,11 +55,6 @@ def check_targets(names: Sequence[str], shapes: Shapes, picture: bool) -> list[T
                 f"expected {option} for target {target.name}, which takes static shapes only, found none"
             )
     return targets
-
-
-def shape_for(target: Target, identity: Identity, shapes: Shapes) -> tuple[int, ...] | None:
-    """The input's shape that a target's pieces are made for; None where its axes stay free."""
-    return None if target.pieces is None else shapes.of_input(identity)
 
 
 def package_bundle(
@@ -89,12 +85,13 @@ def package_bundle(
         ParityError: a converted file does not do what the file does that it came from.
     """
     bundle = open_bundle(codec)
-    identity = bundle.manifest.identity
+    chosen = check_targets(targets, shapes, bundle.manifest.input.is_picture)
+    shape = shapes.of_input(bundle.manifest.identity)
     packaged = []
-    for target in check_targets(targets, shapes, identity.input.is_picture):
+    for target in chosen:
         on_stage(f"packaging for {target.title}")
         path = Path(out) / target.name
         with whole_folder(path, overwrite) as folder:
-            report = write_target(folder, target, bundle, shape_for(target, identity, shapes), calibration)
+            report = write_target(folder, target, bundle, shape if target.pieces else None, calibration)
         packaged.append(Packaged(target.name, path, tuple(report)))
     return packaged

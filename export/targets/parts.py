@@ -10,12 +10,14 @@ import numpy as np
 import onnx
 
 from latentwire.export.errors import ParityError
+from latentwire.export.graph.builder import stamp
 from latentwire.export.targets.chain import CODER, Array, Chain
 from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
 from latentwire.export.targets.ortformat import open_session, session_like, to_ort
 from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
 from latentwire.export.targets.targets import Target
 from latentwire.runtime.bundle import Bundle
+from latentwire.runtime.identity import Metadata
 from latentwire.runtime.manifest import EXACT, Manifest
 
 TRANSFORMS = ("analysis", "synthesis")
@@ -87,12 +89,12 @@ def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None, cali
     found = []
     if target.assemblies:
         found.append(Part("models", read(bundle, {"encoder": target.encoder, "decoder": target.decoder})))
-    if target.pieces is not None and not target.static:
+    if target.pieces is not None:
         models = read(bundle, {"analysis": target.pieces, "synthesis": target.decoder}) | read_coder(bundle)
-        found.append(Part("models/pieces", models if shape is None else static(models, bundle, shape)))
-    if target.static and shape is not None:
-        models = read(bundle, dict.fromkeys(TRANSFORMS, ("fp32",))) | read_coder(bundle)
-        found += quantized_parts(static(models, bundle, shape), bundle.manifest, calibration)
+        models = models if shape is None else static(models, bundle, shape)
+        found += (
+            quantized_parts(models, bundle.manifest, calibration) if target.static else [Part("models/pieces", models)]
+        )
     return found
 
 
@@ -117,20 +119,27 @@ def static(models: Models, bundle: Bundle, shape: tuple[int, ...]) -> dict[str, 
     analysis = fixed_analysis(models[names["analysis"]], shape, picture)
     latents = [dim.dim_value for dim in analysis.graph.output[0].type.tensor_type.shape.dim]
     synthesis = fixed_synthesis(models[names["synthesis"]], latents, shape, picture)
-    return {**models, names["analysis"]: analysis, names["synthesis"]: synthesis}
+    made = {names["analysis"]: analysis, names["synthesis"]: synthesis}
+    for name, model in made.items():
+        del model.metadata_props[:]
+        model.metadata_props.extend(models[name].metadata_props)  # what it says of its codec
+    return {**models, **made}
 
 
 def quantized_parts(models: Models, manifest: Manifest, calibration: Sequence[Array]) -> list[Part]:
     """The static pieces in whole numbers: with the first kind of activations, and transforms of the others."""
     plain = Part("", models).before()
+    transforms = {role_of(name): model for name, model in models.items()}
+    coder = {name: model for name, model in models.items() if role_of(name) in CODER}
     qualities = [case.quality for case in manifest.golden.cases]
     feeds = feeds_of(plain, calibration, qualities, manifest.size_axes)
     parts: list[Part] = []
     for activations in ACTIVATIONS:
-        made = {
-            f"{role}.{activations}": quantized(models[f"{role}.fp32"], feeds[role], activations) for role in TRANSFORMS
-        }
-        coder = {name: model for name, model in models.items() if role_of(name) in CODER}
+        made = {}
+        for role in TRANSFORMS:
+            model = quantized(transforms[role], feeds[role], activations)
+            facts = Metadata(role, activations, activations, manifest.identity)
+            made[f"{role}.{activations}"] = stamp(model, facts.to_json())
         first = not parts
         folder = "models" if first else f"models/{activations}"
         parts.append(Part(folder, made | coder, None if first else "models"))

@@ -216,13 +216,14 @@ def folders_encoder(opened, folder: Path) -> Path:
         (["--target", "qnn", "--batch", 70000], "limit 65535"),
         (["--target", "android", "--size", "64x64"], "expected --batch for items"),
         (["--target", "android", "--size", "64"], "HEIGHTxWIDTH"),
+        (["--target", "web", "--batch", 4], "expected no --size and no --batch for web"),
     ],
 )
 def test_settings_that_cannot_be_are_named(bundle, tmp_path, options, said):
     result = latentwire("package", bundle, "--out", tmp_path / "apps", *options)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
-    assert not (tmp_path / "apps").exists() or not list((tmp_path / "apps").iterdir())
+    assert not (tmp_path / "apps").exists()
 
 
 def test_a_folder_appears_whole_and_is_replaced_on_demand_only(bundle, tmp_path, monkeypatch):
@@ -242,6 +243,23 @@ def test_a_folder_appears_whole_and_is_replaced_on_demand_only(bundle, tmp_path,
     assert (tmp_path / "web/codec.json").read_bytes() == before
     monkeypatch.undo()
     assert latentwire("package", bundle, "--out", tmp_path, "--target", "web", "--overwrite").exit_code == 0
+
+
+def test_every_model_says_whose_it_is(folders, bundle):
+    codec_id = open_bundle(bundle).manifest.codec_id
+    paths = [*folders.rglob("*.ort"), *folders.rglob("*.onnx")]
+    assert len(paths) == 4 * 2 + 2 * 4 + 2 + 4
+    for path in paths:
+        facts = json.loads(session(path).get_modelmeta().custom_metadata_map["latentwire"])
+        assert (f"{facts['role']}.{facts['variant']}", facts["codec_id"]) == (path.stem, codec_id)
+
+
+def test_a_level_from_the_environment_is_refused(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL", "basic")
+    result = latentwire("package", bundle, "--out", tmp_path / "apps", "--target", "web")
+    assert result.exit_code == 1
+    assert "unset it" in result.stderr
+    assert not list((tmp_path / "apps").iterdir())
 
 
 def test_a_zip_is_packaged_like_its_folder(bundle, folders, tmp_path):
