@@ -184,9 +184,9 @@ class Spool:
         """The next packets that wait, with sequences above ``after``."""
         return [_parcel(*row) for row in self._read(_WAITING, after, count)]
 
-    def remove(self, sequence: int) -> None:
-        """The server has acknowledged a packet."""
-        self._write(lambda: self._deleted("sequence = ?", sequence, "sent"))
+    def remove(self, sequences: Sequence[int]) -> None:
+        """The server has acknowledged packets."""
+        self._write(lambda: sum(self._deleted("sequence = ?", sequence, "sent") for sequence in sequences))
 
     def refuse(self, sequence: int, error: str, message: str) -> None:
         """The server has refused a packet for good."""
@@ -276,9 +276,9 @@ class Spool:
         return excess
 
     def _deleted(self, which: str, value: int, count_as: str) -> int:
-        gone: int = self._database.execute(f"DELETE FROM packets WHERE {which}", (value,)).rowcount
+        gone = self._database.execute(f"DELETE FROM packets WHERE {which}", (value,)).rowcount
         self._database.execute(f"UPDATE totals SET {count_as} = {count_as} + ?, clock = ?", (gone, self._now()))
-        return gone
+        return int(gone)
 
     def _marked(self, marks: Iterable[Mark]) -> None:
         self._database.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", map(astuple, marks))
