@@ -8,7 +8,7 @@ from receiver import Receiver
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import BudgetError, InputError, KeyFileError, SettingError
-from latentwire.runtime.packet import parse_header
+from latentwire.runtime.packet import Limits, parse_header
 from latentwire.runtime.seal import Keys
 from latentwire.runtime.send import Access, Backoff, Bounds, Rate
 from latentwire.runtime.send.errors import SpoolFullError
@@ -74,11 +74,11 @@ def test_notes_that_would_not_fit_beside_one_packet_go_beside_several(make, rece
 def test_a_buffer_may_be_used_again_while_its_items_wait(make, receiver, items):
     sender, buffer = make(batch=2), items[0].copy()
     sender.put(buffer)
-    buffer[:] = items[40]
+    buffer[:] = 0
     sender.put(buffer)
     assert sender.flush(10)
     both = Decoder("mnist").decode(next(iter(receiver.packets.values())))
-    assert both[0].argmax() == items[0].argmax() != both[1].argmax()
+    assert both[0].max() > 100 > 50 > both[1].max()
 
 
 @pytest.mark.parametrize(
@@ -245,13 +245,13 @@ def test_quality_falls_as_the_spool_fills_and_recovers(make, items):
 
 
 def test_bandwidth_is_bounded(make, receiver, items):
-    sender = make(rate=Rate(bandwidth=4_000))
-    for item in np.tile(items, (1, 1))[:60]:
+    sender, began = make(rate=Rate(bandwidth=2_000)), time.monotonic()
+    for item in items[:50]:
         sender.put(item)
-    began = time.monotonic()
     assert sender.flush(30)
-    total = sum(parcel_size for _, parcel_size in receiver.arrivals)
-    assert total > 1_500 and time.monotonic() - began > 0.5
+    sizes = [Parcel(receiver.envelopes[key], body).size for key, body in receiver.packets.items()]
+    assert sum(sizes) > 4_000
+    assert time.monotonic() - began >= (sum(sizes) - 2_000 - max(sizes)) / 2_000
 
 
 def test_max_bytes_divides_batches_and_refuses_single_items(make, receiver, items):
@@ -278,9 +278,9 @@ def test_sealed_packets_open_with_the_key_and_fit_the_bytes(make, receiver, item
         make(Link(), keys=keys, seal="other", spool=sender._spool.path.with_name("other"))
 
 
-def test_pictures_go_one_by_one_and_large_ones_are_to_be_resized(make, store, receiver):
-    encoder = Encoder(store / "encoder.onnx")
-    sender = make(encoder=encoder)
+def test_pictures_go_one_by_one_and_large_ones_are_to_be_resized(make):
+    encoder = Encoder("photo", limits=Limits((1000, 1000, (1, 3))))
+    sender = make(Link(), encoder=encoder)
     picture = np.zeros((40, 50, 3), np.uint8)
     sender.put(picture, {"camera": 1})
     sender.put(picture[..., 0])
@@ -290,7 +290,7 @@ def test_pictures_go_one_by_one_and_large_ones_are_to_be_resized(make, store, re
         sender.put(np.zeros((40, 50, 4), np.uint8))
     assert sender.flush(5) and sender.status().sent == 2
     with pytest.raises(SettingError):
-        make(Link(), encoder=encoder, batch=2)
+        make(Link(), encoder=encoder, batch=2, spool=sender._spool.path.with_name("other"))
 
 
 def test_put_is_safe_from_many_threads(make, receiver, items):
