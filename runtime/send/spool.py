@@ -163,7 +163,7 @@ class Spool:
             raise
         self._reserve, self._mend_at = Reserve(self.path.with_name(f"{self.path.name}.reserve")), -math.inf
         self._reserve.keep()
-        (before,) = self._database.execute("SELECT clock FROM totals").fetchone()
+        before: int = self._database.execute("SELECT clock FROM totals").fetchone()[0]
         self._began = clock() - before / 1000
 
     def add(self, make: Callable[[int], Parcel], marks: Sequence[Mark] = ()) -> int | None:
