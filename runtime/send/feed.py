@@ -77,5 +77,5 @@ class FileFeed:
         taken_at = int(stamp.partition(":")[2]) // 1_000_000
         for place in range(done, len(items)):
             mark = Mark(str(path), stamp, place + 1, place + 1 == len(items))
-            self._sender.put(items[place], times=max(0, taken_at), mark=mark)
+            self._sender.put(items[place], {"file": path.name}, max(0, taken_at), mark=mark)
         return len(items) - done

@@ -217,10 +217,6 @@ class Spool:
         rows = self._read("SELECT path, stamp, done, whole FROM taken WHERE path = ?", path)
         return Mark(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
 
-    def mark(self, marks: Iterable[Mark]) -> None:
-        """Note how far files have been taken, without a packet."""
-        self._write(lambda: self._marked(marks))
-
     def forget_missing(self, folder: str) -> None:
         """Forget what was taken from a folder and is no longer there."""
         paths = [path for (path,) in self._read("SELECT path FROM taken")]

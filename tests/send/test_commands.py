@@ -41,6 +41,7 @@ def test_a_file_is_sent_once(send, receiver, items, tmp_path):
     assert json.loads(first.stdout)["sent"] == 7 and count(receiver) == 64
     mtime = (tmp_path / "a.npy").stat().st_mtime_ns // 1_000_000
     assert all(set(envelope.times) == {mtime} for envelope in receiver.envelopes.values())
+    assert all({note["file"] for note in e.notes} == {"a.npy"} for e in receiver.envelopes.values())
     second = send(tmp_path / "a.npy")
     assert second.exit_code == 0 and "taken before" in second.stderr and count(receiver) == 64
 
@@ -110,6 +111,26 @@ def test_the_token_comes_from_a_file_or_the_environment(send, receiver, items, t
     assert send("-", "--raw", stdin=items[0].tobytes()).exit_code == 0 and count(receiver) == 2
     assert run("send", "mnist", "-", "--to", "http://192.0.2.1", stdin=b"").exit_code == 2
     assert send("-", "--token-file", tmp_path / "none", stdin=b"").exit_code == 2
+
+
+def test_options_of_another_kind_of_codec_are_refused(send, receiver, tmp_path):
+    assert send("-", "--depth", 8, stdin=b"").exit_code == 2
+    spool = ["--spool", tmp_path / "spool", "--to", receiver.url]
+    assert run("send", "photo", "-", "--raw", *spool, stdin=b"").exit_code == 2
+
+
+@pytest.mark.parametrize("library", ["httpx", "paho", "watchfiles"])
+def test_a_library_that_is_missing_is_named_with_its_extra(library, tmp_path):
+    code = f"""
+import sys
+sys.modules[{library!r}] = None
+import latentwire.runtime.send
+from latentwire.runtime.cli import main
+main({["send", "mnist", ".", "--to", "mqtt://127.0.0.1" if library == "paho" else "http://127.0.0.1"]})
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+    assert result.returncode == 2 and "pip install 'latentwire[send]'" in result.stderr, result.stderr
 
 
 def test_keys_are_drawn_for_sealing(send, receiver, items, tmp_path):

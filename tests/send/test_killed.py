@@ -8,6 +8,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
 from receiver import Receiver
 
 PROGRAM = textwrap.dedent("""
@@ -24,7 +25,7 @@ PROGRAM = textwrap.dedent("""
             number += 1
         sender.flush(60)
 """)
-KILLS = 8
+KILLS = 5
 
 
 def start(url: str, spool: Path, number: int) -> subprocess.Popen[str]:
@@ -32,6 +33,7 @@ def start(url: str, spool: Path, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_every_put_that_returned_arrives_under_one_name(receiver: Receiver, tmp_path: Path):
     draw, returned, number = random.Random(7), set(), 0
     for _ in range(KILLS):

@@ -212,9 +212,7 @@ def test_a_damaged_spool_is_named_and_left_as_it_is(path):
         "truncated": whole[: len(whole) // 2],
         "beginning": bytes(100) + whole[100:],
         "page": whole[: 2 * page] + os.urandom(page) + whole[3 * page :],
-        "middle": whole[: len(whole) // 2 // page * page]
-        + bytes(page)
-        + whole[len(whole) // 2 // page * page + page :],
+        "middle": whole[:middle] + bytes(page) + whole[middle + page :],
     }
     for name, data in damages.items():
         path.write_bytes(data)
