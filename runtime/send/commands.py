@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from latentwire.runtime.commands import asked, place_options
+from latentwire.runtime.commands import asked, place_options, refuse_for
 from latentwire.runtime.contract import Array
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import InputFileError, SettingError
@@ -156,6 +156,11 @@ def send(
     --raw records of values. What was taken from files is remembered in the spool, whatever happens to this process.
     """
     encoder = Encoder(codec, variant=variant, providers=asked(providers), profile=profile)
+    if encoder.contract.is_picture:
+        refuse_for(raw, "items", "--raw", "values without a size are no picture: send arrays")
+    else:
+        for name, value in (("--background", background), ("--depth", depth)):
+            refuse_for(value is not None, "pictures", name, "this one is of items")
     options = PictureOptions(background, None if depth is None else int(depth))
     stop = Stop()
     sender = Sender(
@@ -193,8 +198,6 @@ def send(
 
 def feed_stdin(sender: Sender, encoder: Encoder, stop: Stop, *, raw: bool) -> None:
     """Put frames until stdin ends, or a signal comes."""
-    if raw and encoder.contract.is_picture:
-        raise SettingError("expected arrays with a size, found --raw: values without a size are no picture")
     frames = raw_frames(stop.read, encoder.contract) if raw else npy_frames(stop.read)
     try:
         for items in frames:

@@ -15,27 +15,26 @@ SLACK = 1 / 16
 
 
 class TokenBucket:
-    """Bytes per second over any stretch of time, with bursts of up to ``burst`` bytes.
+    """Bytes per second over any stretch of time, after a pause the bytes of one second at once.
 
     A packet may be larger than the bucket: it goes when the bucket is not empty, and the debt is waited for.
 
     Args:
         rate: bytes a second.
-        burst: bytes that may go at once after a pause; those of one second if None.
 
     Raises:
-        SettingError: a rate or a burst that is not above 0.
+        SettingError: a rate that is not above 0.
     """
 
-    def __init__(self, rate: float, burst: float | None = None) -> None:
-        self._rate, self._burst = rate, rate if burst is None else burst
-        if not (self._rate > 0 and self._burst > 0):
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        if not rate > 0:
             raise SettingError(f"expected a bandwidth above 0 bytes a second, found {rate:g}")
-        self._level, self._at = self._burst, 0.0
+        self._level, self._at = rate, 0.0
 
     def delay(self, now: float) -> float:
         """Seconds until something may be sent; ``now`` is in seconds and never goes back."""
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._level = min(self._rate, self._level + (now - self._at) * self._rate)
         self._at = now
         return max(0.0, -self._level / self._rate)
 

@@ -26,6 +26,7 @@ APPLICATION = 0x4C577370
 """`LWsp` as SQLite's application id."""
 VERSION = 1
 SCHEMA = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 CREATE TABLE totals (

@@ -95,6 +95,8 @@ class Sender:
         timeout: seconds without an answer after which a packet is sent again.
         in_flight: packets on their way at once.
         backoff: waits after failures.
+        clock: seconds, never going back; for tests.
+        now: seconds since 1970-01-01 UTC; for tests.
 
     Raises:
         SettingError: an argument that makes no sense, or not with this codec.
@@ -205,10 +207,6 @@ class Sender:
     def forget_missing(self, folder: str) -> None:
         """Forget how far files of a folder were taken that are no longer there."""
         self._spool.forget_missing(folder)
-
-    def mark(self, mark: Mark) -> None:
-        """Note how far a file was taken, when none of its items are on their way."""
-        self._spool.mark([mark])
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Flush for so many seconds, then end; what is left stays in the spool for the next start.

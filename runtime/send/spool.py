@@ -7,11 +7,12 @@ of several threads that arrive while the disk is busy share one transaction, and
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -20,12 +21,15 @@ from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.send.errors import SpoolError, SpoolFullError, SpoolInUseError
 from latentwire.runtime.send.link import Parcel
+from latentwire.runtime.send.reserve import LOG_PAGES, Reserve
 from latentwire.runtime.send.schema import check_owner, connect, create, named
 
 T = TypeVar("T")
 
 Policy = Literal["oldest", "newest", "stop"]
 POLICIES: tuple[Policy, ...] = ("oldest", "newest", "stop")
+MEND_SECONDS = 10.0
+"""Between attempts to make room on a full disk for a new packet."""
 _WAITING = "SELECT fields, body FROM packets WHERE error IS NULL AND sequence > ? ORDER BY sequence LIMIT ?"
 _ADD = "INSERT INTO packets (sequence, bytes, born, fields, body) VALUES (?, ?, ?, ?, ?)"
 _REFUSED = "SELECT fields, body, error, message FROM packets WHERE error IS NOT NULL ORDER BY sequence"
@@ -103,10 +107,10 @@ class Mark:
 
 
 class _Write(Generic[T]):
-    """A change that waits for its transaction."""
+    """A change that waits for its transaction; ``frees`` tells that there is more room after it."""
 
-    def __init__(self, change: Callable[[], T]) -> None:
-        self.change = change
+    def __init__(self, change: Callable[[], T], *, frees: bool) -> None:
+        self.change, self.frees = change, frees
         self.result: T
         self.fault: Exception | None = None
         self.done = False
@@ -157,7 +161,9 @@ class Spool:
         except BaseException:
             self._owner.close()
             raise
-        (before,) = self._database.execute("SELECT clock FROM totals").fetchone()
+        self._reserve, self._mend_at = Reserve(self.path.with_name(f"{self.path.name}.reserve")), -math.inf
+        self._reserve.keep()
+        before: int = self._database.execute("SELECT clock FROM totals").fetchone()[0]
         self._began = clock() - before / 1000
 
     def add(self, make: Callable[[int], Parcel], marks: Sequence[Mark] = ()) -> int | None:
@@ -184,21 +190,22 @@ class Spool:
         """The next packets that wait, with sequences above ``after``."""
         return [_parcel(*row) for row in self._read(_WAITING, after, count)]
 
-    def remove(self, sequence: int) -> None:
-        """The server has acknowledged a packet."""
-        self._write(lambda: self._deleted("sequence = ?", sequence, "sent"))
+    def remove(self, sequences: Sequence[int]) -> None:
+        """The server has acknowledged packets."""
+        change = "sequence = ?"
+        self._write(lambda: sum(self._deleted(change, each, "sent") for each in sequences), frees=True)
 
     def refuse(self, sequence: int, error: str, message: str) -> None:
         """The server has refused a packet for good."""
         change = "UPDATE packets SET error = ?, message = ? WHERE sequence = ? AND error IS NULL"
-        self._write(lambda: self._database.execute(change, (error, message, sequence)))
+        self._write(lambda: self._database.execute(change, (error, message, sequence)), frees=True)
 
     def expire(self) -> int:
         """Drop packets that are too old; returns how many."""
         if self.bounds.seconds is None:
             return 0
         born = self._now() - round(1000 * self.bounds.seconds)
-        return self._write(lambda: self._deleted("born < ?", born, "dropped"))
+        return self._write(lambda: self._deleted("born < ?", born, "dropped"), frees=True)
 
     def totals(self) -> Totals:
         """What became of all packets."""
@@ -209,10 +216,6 @@ class Spool:
         """How far a file has been taken; None where nothing is known of it."""
         rows = self._read("SELECT path, stamp, done, whole FROM taken WHERE path = ?", path)
         return Mark(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
-
-    def mark(self, marks: Iterable[Mark]) -> None:
-        """Note how far files have been taken, without a packet."""
-        self._write(lambda: self._marked(marks))
 
     def forget_missing(self, folder: str) -> None:
         """Forget what was taken from a folder and is no longer there."""
@@ -276,9 +279,9 @@ class Spool:
         return excess
 
     def _deleted(self, which: str, value: int, count_as: str) -> int:
-        gone: int = self._database.execute(f"DELETE FROM packets WHERE {which}", (value,)).rowcount
+        gone = self._database.execute(f"DELETE FROM packets WHERE {which}", (value,)).rowcount
         self._database.execute(f"UPDATE totals SET {count_as} = {count_as} + ?, clock = ?", (gone, self._now()))
-        return gone
+        return int(gone)
 
     def _marked(self, marks: Iterable[Mark]) -> None:
         self._database.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", map(astuple, marks))
@@ -294,12 +297,12 @@ class Spool:
             except sqlite3.Error as fault:
                 raise named(fault, self.path) from fault
 
-    def _write(self, change: Callable[[], T]) -> T:
+    def _write(self, change: Callable[[], T], *, frees: bool = False) -> T:
         """The result of a change that is on the disk.
 
         Whoever gets the lock writes for all who wait for it: that is the group commit.
         """
-        write = _Write(change)
+        write = _Write(change, frees=frees)
         with self._queueing:
             self._queue.append(write)
         with self._lock:
@@ -320,23 +323,57 @@ class Spool:
 
     def _commit(self, group: Sequence[_Write[Any]]) -> None:
         try:
+            self._transaction(group)
+        except Exception as fault:
+            if len(group) > 1:  # each alone, so that one's fault is not the others'
+                for write in group:
+                    self._commit([write])
+                return
+            group[0].fault = self._mended(group[0], fault)
+        for write in group:
+            write.done = True
+
+    def _transaction(self, group: Sequence[_Write[Any]]) -> None:
+        try:
             self._database.execute("BEGIN IMMEDIATE")
             counted = self._counted()
             for write in group:
                 write.result = write.change()
             self._database.execute("COMMIT")
-            with self._queueing:
-                self._uncounted -= counted
-        except Exception as fault:
+        except sqlite3.Error as fault:
+            raise named(fault, self.path) from fault
+        finally:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            if len(group) > 1:  # each alone, so that one's fault is not the others'
-                for write in group:
-                    self._commit([write])
-                return
-            group[0].fault = named(fault, self.path) if isinstance(fault, sqlite3.Error) else fault
-        for write in group:
-            write.done = True
+        with self._queueing:
+            self._uncounted -= counted
+
+    def _mended(self, write: _Write[Any], fault: Exception) -> Exception | None:
+        """The fault of a write, or None where the disk was full and it could be written all the same."""
+        is_disk = isinstance(fault, SpoolFullError) and isinstance(fault.__cause__, sqlite3.Error)
+        if not is_disk or (not write.frees and self._clock() < self._mend_at):
+            return fault
+        self._mend_at = self._clock() + MEND_SECONDS
+        self._reserve.release()
+        try:
+            if not write.frees:
+                self._compact()
+                if not self._reserve.keep():  # what is set aside is for what frees
+                    return fault
+            self._transaction([write])
+            self._compact()
+        except Exception as second:
+            return second
+        finally:
+            self._reserve.keep()
+        return None
+
+    def _compact(self) -> None:
+        """Give room back to the disk, as far as it lets us."""
+        with suppress(sqlite3.Error):
+            self._database.execute(f"PRAGMA incremental_vacuum({LOG_PAGES})").fetchall()
+        with suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _own(path: Path) -> sqlite3.Connection:
@@ -364,6 +401,7 @@ def _writer(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     except sqlite3.Error as fault:
         database.close()
         raise named(fault, path) from fault

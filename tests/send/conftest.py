@@ -21,9 +21,9 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="session")
 def items() -> np.ndarray:
-    """Strokes of several widths and places: uint8 [64, 784], no two alike."""
+    """Blots, each in a place of its own: uint8 [64, 784]."""
     rows, columns = np.mgrid[:28, :28]
-    found = [255 * np.exp(-(((columns - 6 - n % 16) + (rows - 14) * (n / 64)) ** 2) / 8) for n in range(64)]
+    found = [255 * np.exp(-((columns - 6 - 2 * (n % 8)) ** 2 + (rows - 6 - 2 * (n // 8)) ** 2) / 9) for n in range(64)]
     return np.stack(found).astype(np.uint8).reshape(64, 784)
 
 

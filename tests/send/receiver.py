@@ -1,6 +1,7 @@
 """A small HTTP server that answers packets as the interface says, and misbehaves when it is told to."""
 
 import json
+import ssl
 import threading
 import time
 from collections import Counter, deque
@@ -16,7 +17,7 @@ class Receiver:
     packet was kept), "lose" (closed before), "login" (a 200 of something else), or seconds to wait.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, context: ssl.SSLContext | None = None) -> None:
         self.packets: dict[tuple[str, int], bytes] = {}
         self.envelopes: dict[tuple[str, int], Envelope] = {}
         self.times: Counter[tuple[str, int]] = Counter()
@@ -32,7 +33,9 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = False
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
