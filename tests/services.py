@@ -1,6 +1,7 @@
 """Services that really run: in a thread of the test, or as a process of their own."""
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ class Running:
     folder: Path
     client: httpx.Client
     process: subprocess.Popen[bytes] | None = None
+    server: uvicorn.Server | None = None
 
     @property
     def sink(self) -> Path:
@@ -93,14 +95,16 @@ def in_thread(
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
-            yield Running(url, folder, client)
+            yield Running(url, folder, client, server=server)
     finally:
         server.should_exit = True
         thread.join()
 
 
 @contextmanager
-def in_process(folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",)) -> Iterator[Running]:
+def in_process(
+    folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",), verify: ssl.SSLContext | bool = True
+) -> Iterator[Running]:
     """`latentwire serve` as a process of its own."""
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("ab") as log:
@@ -112,7 +116,7 @@ def in_process(folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",)
     try:
         until(lambda: process.poll() is not None or "url" in last_event(folder / "log", begins, "listening"))
         url = last_event(folder / "log", begins, "listening")["url"]
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=60, verify=verify) as client:
             yield Running(url, folder, client, process)
     finally:
         if process.poll() is None:

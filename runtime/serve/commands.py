@@ -40,7 +40,7 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Threads that decode; one a core, at least two.")
 @click.option(
     "--batch",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1024),
     default=Bounds.batch_packets,
     show_default=True,
     help="Most packets of one synthesis.",

@@ -1,6 +1,7 @@
-"""One HTTP connection of uvicorn, with bounds on connections, and on headers in bytes and seconds.
+"""One HTTP connection of uvicorn, with bounds on connections, headers and waiting.
 
-A client that was refused before its body had come is read on for a moment, so that it gets to see the answer.
+A client that does not read its answer is left. One that was refused before its body had come is read on for a moment,
+so that it gets to see the answer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def guarded(bounds: Bounds) -> type[asyncio.Protocol]:
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self._timer: asyncio.TimerHandle | None = None
+            self._stalled: asyncio.TimerHandle | None = None
             self._in_headers = False
             self._in_message = False
             self._head = 0
@@ -38,6 +40,7 @@ def guarded(bounds: Bounds) -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._keep_open()
+            self._flows()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -75,6 +78,19 @@ def guarded(bounds: Bounds) -> type[asyncio.Protocol]:
             if self._in_message:
                 self._unset_keepalive_if_required()
                 self._close_in(LINGER_SECONDS)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stalled = self.loop.call_later(bounds.body_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._flows()
+            super().resume_writing()
+
+        def _flows(self) -> None:
+            if self._stalled is not None:
+                self._stalled.cancel()
+                self._stalled = None
 
         def _close_in(self, seconds: float) -> None:
             self._keep_open()

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from latentwire.runtime.envelope import HEADER, Envelope
 from latentwire.runtime.errors import (
@@ -41,7 +42,7 @@ from latentwire.runtime.serve.errors import (
     UnknownKeyError,
 )
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
-from latentwire.runtime.serve.intake import Batch
+from latentwire.runtime.serve.intake import Batch, Budget
 from latentwire.runtime.serve.openapi import document
 from latentwire.runtime.serve.render import to_bytes
 from latentwire.runtime.serve.service import Service
@@ -181,7 +182,7 @@ class Endpoints:
         finally:
             self._free += 1
         self._service.metrics.answered.labels(codec).inc()
-        return Response(data, 200, media_type=MEDIA_TYPES[form])
+        return Decoded(data, MEDIA_TYPES[form], self._service.memory)
 
     def _decode(self, body: bytes, envelope: Envelope | None, form: str) -> tuple[str, bytes]:
         arrival = self._service.intake.packet(body, envelope)
@@ -221,6 +222,29 @@ class Endpoints:
     async def openapi(self, request: Request) -> Response:
         """This interface."""
         return JSONResponse(self._document)
+
+
+class Decoded(Response):
+    """Decoded items, sent as fast as the client reads them; their bytes are charged to the memory of all requests.
+
+    Raises:
+        FullError: there is no memory for them.
+    """
+
+    def __init__(self, data: bytes, media_type: str, memory: Budget) -> None:
+        memory.charge(len(data))
+        super().__init__(data, 200, media_type=media_type)
+        self._memory = memory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send piece by piece: what is sent at once is all in the connection's buffer."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for at in range(0, len(self.body), LARGE):
+                piece = self.body[at : at + LARGE]
+                await send({"type": "http.response.body", "body": piece, "more_body": at + LARGE < len(self.body)})
+        finally:
+            self._memory.release(len(self.body))
 
 
 def problem(fault: Exception) -> Response:

@@ -11,6 +11,7 @@ time of an fsync is shared by all who wait for it. Names stay after their packet
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.serve.errors import FullError, InboxError
+from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.names import Seen
 
 SCHEMA = """
@@ -250,7 +252,7 @@ class Inbox:
             outcomes = [[self._insert(arrival) for arrival in offer.arrivals] for offer in offers]
             self._remember(offers, outcomes)
             self._writer.execute("COMMIT")
-        except sqlite3.Error as fault:
+        except Exception as fault:  # of whatever kind: nobody may wait for ever
             self._roll_back(offers, fault)
             return
         with self._lock:
@@ -258,14 +260,14 @@ class Inbox:
         for offer, found in zip(offers, outcomes, strict=True):
             self._tell(offer, found)
 
-    def _roll_back(self, offers: list[_Offer], fault: sqlite3.Error) -> None:
+    def _roll_back(self, offers: list[_Offer], fault: Exception) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
         self._seen.clear()  # it may name what was not written
         error = InboxError(f"expected an inbox that can be written, found: {fault}")
         for offer in offers:
             self._release(len(offer.arrivals), sum(len(arrival.body) + OVERHEAD for arrival in offer.arrivals))
-            offer.done(error)
+            _answer(offer, error)
 
     def _tell(self, offer: _Offer, found: list[Entry | None]) -> None:
         new = [entry for entry in found if entry is not None]
@@ -273,7 +275,7 @@ class Inbox:
         self._release(len(twice), sum(len(arrival.body) + OVERHEAD for arrival in twice))
         if new:
             self._stored(new)
-        offer.done([DUPLICATE if entry is None else ACCEPTED for entry in found])
+        _answer(offer, [DUPLICATE if entry is None else ACCEPTED for entry in found])
 
     def _insert(self, arrival: Arrival) -> Entry | None:
         """The packet's entry, or None where its name was accepted before."""
@@ -326,6 +328,14 @@ class Inbox:
             oldest = "SELECT device, spool FROM spools ORDER BY touched LIMIT ?"
             self._writer.execute(f"DELETE FROM spools WHERE (device, spool) IN ({oldest})", (count - MAX_SPOOLS,))
             self._seen.clear()
+
+
+def _answer(offer: _Offer, outcome: Outcome) -> None:
+    """Tell whoever waits; a fault of theirs must not end the inbox's thread."""
+    try:
+        offer.done(outcome)
+    except Exception as fault:
+        event("failed", logging.ERROR, error=type(fault).__name__, message=str(fault)[:400])
 
 
 def _open(path: Path) -> sqlite3.Connection:

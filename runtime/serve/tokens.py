@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import InputFileError, ManifestError
 from latentwire.runtime.serve.errors import DeviceError, TokenError
+from latentwire.runtime.serve.logs import event
 from latentwire.runtime.strictjson import Fields, parse
 
 TOKEN_BYTES = 32
@@ -64,10 +66,13 @@ class Tokens:
 
     def _refresh(self) -> None:
         """A device that was added, or taken out, counts from the next request on."""
-        stamp = _stamp(self._path)
-        with self._lock:
-            if stamp != self._stamp:
-                self._devices, self._stamp = _by_digest(self._path), stamp
+        try:
+            stamp = _stamp(self._path)
+            with self._lock:
+                if stamp != self._stamp:
+                    self._devices, self._stamp = _by_digest(self._path), stamp
+        except InputFileError as fault:  # those that are known count until the file can be read again
+            event("tokens", logging.ERROR, error=type(fault).__name__, message=str(fault))
 
 
 def check_device(device: str, envelope: Envelope | None) -> None:

@@ -131,8 +131,7 @@ class Workers:
         for packet, result in zip(stored, results, strict=True):
             if isinstance(result, RemoteError):
                 self._set_aside(packet, result)
-            else:
-                self._metrics.decoded.labels(codec.name).inc()
+        self._metrics.decoded.labels(codec.name).inc(sum(not isinstance(result, RemoteError) for result in results))
 
     def _set_aside(self, packet: Stored, fault: Exception) -> None:
         """A packet that does not decode: what was accepted is kept, in quarantine."""

@@ -6,15 +6,20 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
-from services import SMALL, Running, in_thread
+from services import SMALL, Running, in_thread, until
 
+from latentwire.runtime import Encoder
+
+ANSWERS = 20
+"""Of 0.9 MB each: more than the two ends of a connection buffer."""
 HEAD = b"POST /v1/packets HTTP/1.1\r\nHost: here\r\nContent-Type: application/octet-stream\r\n"
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory):
-    with in_thread(tmp_path_factory.mktemp("slow"), bounds=SMALL) as found:
+    with in_thread(tmp_path_factory.mktemp("slow"), ("mnist", "photo"), bounds=SMALL) as found:
         yield found
 
 
@@ -109,3 +114,15 @@ def test_an_oversize_body_is_answered_although_the_client_goes_on_sending(runnin
         began = time.monotonic()
         found = answer(connection)
     assert found.startswith(b"HTTP/1.1 413 ") and time.monotonic() - began < 5
+
+
+def test_a_client_that_does_not_read_its_answers_is_left(running: Running, photo: Encoder):
+    packet = photo.encode(np.full((500, 600, 3), 77, np.uint8), 0)
+    asked = HEAD + b"Accept: application/x-npy\r\nContent-Length: %d\r\n\r\n" % len(packet)
+    assert running.server is not None
+    before = set(running.server.server_state.connections)
+    with connect(running) as lazy:
+        lazy.sendall((asked + packet) * ANSWERS)
+        until(lambda: set(running.server.server_state.connections) - before)
+        until(lambda: not set(running.server.server_state.connections) - before, 15)
+    assert running.client.get("/readyz").status_code == 200

@@ -1,0 +1,89 @@
+"""The commands `serve` and `token`, as a user calls them."""
+
+import json
+import ssl
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from services import envelope, events, in_process, until
+
+from latentwire.runtime.serve.tokens import digest_of
+
+
+def latentwire(*arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
+    start = f"{code}\nimport sys\nfrom latentwire.runtime.cli import main\nmain(sys.argv[1:])"
+    command = [sys.executable, "-c", start, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_token_is_printed_once_and_kept_as_its_hash(tmp_path: Path):
+    done = latentwire("token", "gate-3", "--tokens", tmp_path / "tokens")
+    token = done.stdout.strip()
+    assert done.returncode == 0 and len(token) == 43
+    assert json.loads((tmp_path / "tokens").read_text()) == {"gate-3": digest_of(token)}
+    assert latentwire("token", "../up", "--tokens", tmp_path / "tokens").returncode == 4
+    (tmp_path / "tokens").write_text('{"gate-3": "short"}')
+    assert latentwire("token", "gate-4", "--tokens", tmp_path / "tokens").returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--no-auth", "--host", "0.0.0.0"], "loopback"),
+        ([], "--no-auth"),
+        (["--no-auth", "--mqtt", "http://x"], "mqtt://"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(tmp_path: Path, options: list[str], says: str):
+    done = latentwire("serve", "mnist", "--sink", tmp_path / "sink", "--inbox", tmp_path / "inbox", *options)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_without_the_extra_it_says_which_to_install(tmp_path: Path):
+    code = "import sys\nsys.modules['starlette'] = None"
+    done = latentwire("serve", "mnist", "--sink", tmp_path, "--no-auth", code=code)
+    assert done.returncode == 2 and "pip install 'latentwire[serve]'" in done.stderr
+    assert latentwire("token", "a", "--tokens", tmp_path / "tokens", code=code).returncode == 0
+    assert "\n  serve " in latentwire("--help", code=code).stdout
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([]), datetime.now(timezone.utc)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "certificate.pem").write_bytes(built.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+def test_tls_and_tokens_in_a_process_whose_log_is_json(tmp_path: Path, packet: bytes):
+    chain, key = certificate(tmp_path)
+    token = latentwire("token", "gate-3", "--tokens", tmp_path / "tokens").stdout.strip()
+    options = ["--certificate", str(chain), "--key", str(key), "--tokens", str(tmp_path / "tokens")]
+    trusts = ssl.create_default_context(cafile=str(chain))
+    with in_process(tmp_path, *options, verify=trusts) as running:
+        assert running.url.startswith("https://")
+        assert running.post(packet, envelope()).status_code == 401
+        assert running.post(packet, envelope(), Authorization=f"Bearer {token}").status_code == 202
+        until(lambda: running.files(".npy"))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(running.url.replace("https", "http"))
+    names = [found["event"] for found in events(tmp_path / "log")]
+    assert names[:2] == ["started", "listening"] and {"refused", "accepted", "decoded"} <= set(names)
+    assert token not in (tmp_path / "log").read_text()

@@ -1,0 +1,170 @@
+"""How batches are made of what waits, and what a worker does with those that fail for a reason that is not theirs."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from services import envelope, in_thread, until
+
+from latentwire.runtime import Decoder
+from latentwire.runtime.serve.inbox import Entry, Inbox
+from latentwire.runtime.serve.waiting import Waiting
+
+ONE, OTHER = b"aaaa", b"bbbb"
+
+
+def entries(count: int, codec: bytes = ONE, first: int = 0, output: int = 10) -> list[Entry]:
+    return [Entry(number, codec, 100, output) for number in range(first, first + count)]
+
+
+def waiting(workers: int = 2, most: int = 64, seconds: float = 1.0, work: int = 1000) -> Waiting:
+    return Waiting(workers, most, seconds, work)
+
+
+def paced(found: Waiting, seconds: float, codec: bytes = ONE) -> None:
+    """Let it know what a packet takes."""
+    found.add(entries(1, codec, 10_000))
+    found.done(found.take(), seconds)
+
+
+def ids(batch: list[Entry]) -> list[int]:
+    return [entry.id for entry in batch]
+
+
+def test_what_waits_alone_is_taken_at_once():
+    found = waiting()
+    found.add(entries(1))
+    assert ids(found.take()) == [0] and not found.is_crowded
+    found.add(entries(1, first=1))
+    assert found.is_crowded
+
+
+def test_every_worker_gets_a_share_in_the_order_of_arrival():
+    found = waiting()
+    paced(found, 0.001)
+    found.add(entries(9))
+    first, second = found.take(), found.take()
+    assert (ids(first), ids(second)) == ([0, 1, 2, 3, 4], [5, 6, 7, 8])
+    assert len(found) == 0
+
+
+def test_a_batch_is_of_one_codec_the_one_that_waits_longest():
+    found = waiting(workers=1)
+    for codec in (ONE, OTHER):
+        paced(found, 0.001, codec)
+    found.add(entries(2, OTHER))
+    found.add(entries(2, ONE, 2))
+    found.add(entries(2, OTHER, 4))
+    assert ids(found.take()) == [0, 1, 4, 5]
+
+
+@pytest.mark.parametrize(("each", "most", "expected"), [(0.001, 64, 64), (0.1, 64, 10), (5.0, 64, 1), (0.001, 3, 3)])
+def test_a_batch_takes_no_longer_than_allowed(each: float, most: int, expected: int):
+    found = waiting(workers=1, most=most, work=10**9)
+    paced(found, each)
+    found.add(entries(100))
+    assert len(found.take()) == expected
+
+
+def test_what_is_in_work_decodes_to_no_more_than_allowed():
+    found = waiting(workers=2, work=100)
+    paced(found, 0.001)
+    found.add(entries(20, output=30))
+    first = found.take()
+    assert len(first) == 3
+    taken: list[list[Entry]] = []
+    thread = threading.Thread(target=lambda: taken.append(found.take()))
+    thread.start()
+    time.sleep(0.1)
+    assert not taken
+    found.done(first)
+    thread.join()
+    assert len(taken[0]) == 3
+    found.done(taken[0])
+    huge = waiting(work=100)
+    huge.add(entries(1, output=5000))
+    assert len(huge.take()) == 1  # alone it may
+
+
+def test_what_failed_before_is_taken_alone():
+    found = waiting(workers=1)
+    paced(found, 0.001)
+    found.add([*entries(2), replace(entries(1, first=2)[0], attempts=1), *entries(2, first=3)])
+    batches = []
+    for _ in range(3):
+        batches.append(ids(found.take()))
+        found.done(entries(1), 0.001)
+    assert batches == [[0, 1], [2], [3, 4]]
+
+
+def test_a_pause_and_an_end():
+    found = waiting()
+    found.add(entries(1))
+    found.pause(0.2)
+    began = time.monotonic()
+    batch = found.take()
+    assert time.monotonic() - began >= 0.2
+    found.give_back(batch)
+    found.close()
+    assert found.take() == [] and len(found) == 1
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, poison: bytes) -> None:
+    """Let every decoder fail on one packet, as if the machine were to blame."""
+    real = Decoder.decode_each
+
+    def decode_each(self, packets):
+        if poison in packets:
+            raise MemoryError("not enough")
+        return real(self, packets)
+
+    monkeypatch.setattr(Decoder, "decode_each", decode_each)
+
+
+def test_a_packet_that_nothing_can_decode_takes_no_others_with_it(tmp_path: Path, mnist, strokes, monkeypatch):
+    packets = [mnist.encode(strokes[n : n + 2], 100) for n in range(8)]
+    failing(monkeypatch, packets[3])
+    monkeypatch.setattr("latentwire.runtime.serve.worker.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("latentwire.runtime.serve.worker.LONGEST_PAUSE", 0.02)
+    with in_thread(tmp_path) as running:
+        for sequence, packet in enumerate(packets):
+            assert running.post(packet, envelope(sequence)).status_code == 202
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+        assert len(running.files(".npy")) == 7
+        (kept,) = (tmp_path / "inbox" / "quarantine").glob("*.packet")
+        assert kept.read_bytes() == packets[3]
+
+
+def test_a_packet_that_ended_the_service_too_often_is_put_aside(tmp_path: Path, packet: bytes):
+    with in_thread(tmp_path) as running:
+        assert running.post(packet, envelope(0)).status_code == 202
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+    (tmp_path / "sink" / "gate-3").rename(tmp_path / "before")
+    (tmp_path / "sink" / "gate-3").write_text("in the way")
+    with in_thread(tmp_path) as running:
+        for sequence in (1, 2):
+            assert running.post(packet, envelope(sequence)).status_code == 202
+    found: list[Entry] = []
+    inbox = Inbox(tmp_path / "inbox", 100, 1 << 20, found.extend)
+    assert [entry.attempts for entry in found] == [0, 0] and all(entry.leftover for entry in found)
+    inbox.begin(found[:1], 5)  # as if five services had begun it and ended
+    inbox.close()
+    (tmp_path / "sink" / "gate-3").unlink()
+    with in_thread(tmp_path) as running:
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+        assert [name.rpartition("-")[2] for name in running.files(".npy")] == ["2.npy"]
+    assert len(list((tmp_path / "inbox" / "quarantine").glob("*.packet"))) == 1
+
+
+def test_packets_of_a_codec_that_is_no_longer_served_stay(tmp_path: Path, packet: bytes):
+    (tmp_path / "sink").mkdir()
+    (tmp_path / "sink" / "gate-3").write_text("in the way")
+    with in_thread(tmp_path) as running:
+        assert running.post(packet, envelope(0)).status_code == 202
+    (tmp_path / "sink" / "gate-3").unlink()
+    with in_thread(tmp_path, ("photo",)) as running:
+        assert running.metric("latentwire_packets_waiting") == 1
+    with in_thread(tmp_path) as running:
+        until(lambda: len(running.files(".npy")) == 1)
