@@ -1,5 +1,5 @@
 # make demo | make test | make lint | make matrix: each sets up .venv first, and again only when what it is made from has
-# changed.
+# changed. make page needs npm only.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,19 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-.PHONY: demo test matrix lint format setup clean FORCE
+# onnxruntime-web for the page of `latentwire serve --demo`, of the version that the matrix is run with.
+NPM := tests/matrix/javascript
+ASSETS := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
+page: build/page/installed
+
+build/page/installed: $(NPM)/package-lock.json
+	mkdir -p build/npm build/page
+	cp $(NPM)/package.json $(NPM)/package-lock.json build/npm
+	cd build/npm && npm ci --ignore-scripts --omit=dev --no-audit --no-fund --silent
+	cp $(addprefix build/npm/node_modules/onnxruntime-web/dist/,$(ASSETS)) build/page
+	touch $@
+
+.PHONY: demo test matrix page lint format setup clean FORCE
 
 demo: setup
 	$(BIN)/latentwire demo

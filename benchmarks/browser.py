@@ -1,104 +1,177 @@
-"""The ready codec for photographs in a real browser: headless Chromium, onnxruntime-web's WebAssembly, one thread.
+"""The ready codec for photographs in a real browser: headless Chromium, onnxruntime-web's WebAssembly.
 
     python benchmarks/browser.py [--out benchmarks/results/browser.json] [--bundle photo] [--images FOLDER]
 
-Encodes `$LATENTWIRE_DATA/kodak/*.png` with the default encoder in the browser and in Python, one thread each, at one
-quality, and decodes Python's packets in both. Medians over the pictures, in memory, sessions open. Fails if a packet of
-the same latents has other bytes in the browser. Needs Chromium and npm, as `make matrix` does.
+Takes `$LATENTWIRE_DATA/kodak/*.png`, one after the other, and each through Python (one thread) and the browser in turn:
+every encoder whole and its two pieces, at one quality, and the default decoder on Python's packet; in the browser the
+default encoder with two threads too. Medians over the pictures, in memory, sessions open and warm: by the clock, and of
+the thread's own processor time, which says more on a busy machine. Fails if a packet of the same latents has other
+bytes in the browser. Needs Chromium and npm, as `make matrix` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from devtools import Chromium, Page
 from matrix import environments
-from matrix.cell import digest
-from matrix.corpus import write_array
-from photo_codec import clock, machine, read_pictures
+from photo_codec import machine, read_pictures
 from rate_distortion import Picture
 
 from latentwire.export import measure
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle import open_bundle
 
-FAMILY = "image"
+HERE = Path(__file__).parent
+WARM = 3
+"""Runs of a session that do not count: V8 compiles again what is hot."""
 
 
-class Corpus:
-    """What the browser is given, in the form of the matrix's corpus, and what Python makes of the same."""
+class Handler(SimpleHTTPRequestHandler):
+    """Files, isolated from other origins: threads share memory, and browsers allow that only so."""
+
+    def end_headers(self) -> None:
+        """The two headers that it takes."""
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[str]:
+    """Address of a folder, with the script and onnxruntime-web in it."""
+    (folder / "index.html").write_text("<!doctype html><title>Benchmark</title>")
+    (folder / "browser.mjs").symlink_to(HERE / "browser.mjs")
+    (folder / "node_modules").symlink_to(environments.JAVASCRIPT / "node_modules")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Milliseconds of one run, by the clock and of its thread's processor time."""
+
+    clock: float
+    processor: float
+
+
+def measured(work: Callable[[], Any], processor: Callable[[], float]) -> tuple[Spent, Any]:
+    """What it took, and the result; ``processor`` says the seconds that the working thread has had so far."""
+    clock, before = time.perf_counter(), processor()
+    result = work()
+    after = processor()
+    return Spent(1000 * (time.perf_counter() - clock), 1000 * (after - before)), result
+
+
+class Bench:
+    """The same models in Python and in a page."""
 
     def __init__(self, folder: Path, subject: Subject, quality: int) -> None:
         self.folder, self.subject, self.quality = folder, subject, np.asarray(quality, np.uint8)
-        self.variants = dict(subject.manifest.default_variant)
-        self.spent: dict[str, list[float]] = {"encode": [], "decode": []}
-        self.packets: list[bytes] = []
-        variant = self.variants["encoder"]
-        self.encoder, self.analysis = subject.session("encoder", variant), subject.session("analysis", variant)
-        self.pack = subject.session("pack", "exact")
-        self.decoder = subject.session("decoder", self.variants["decoder"])
+        encoders = subject.variants("encoder")
+        self.decoder = f"decoder.{subject.manifest.default_variant['decoder']}"
+        self.encoding = [f"{role}.{name}" for name in encoders for role in ("encoder", "analysis")] + ["pack.exact"]
+        self.sessions = {name: self.open(name) for name in (*self.encoding, self.decoder)}
+        self.default = f"{subject.manifest.default_variant['encoder']}"
+        self.spent: dict[str, dict[str, list[Spent]]] = defaultdict(lambda: defaultdict(list))
+        self.packets: list[int] = []
+        self.differ = {name: 0 for name in self.encoding if not name.startswith("analysis")}
+        self.gaps: list[int] = []
 
-    def write(self, pictures: Sequence[Picture]) -> None:
-        """The bundle's own files, and each picture with its latents, its packet and what comes of that."""
-        (self.folder / FAMILY).mkdir()
-        models = {}
-        for role, variant in (("pack", None), ("unpack", None), *self.variants.items()):
-            name = role if variant is None else f"{role}.{variant}"
-            models[name] = f"{FAMILY}/{name}.onnx"
-            (self.folder / models[name]).write_bytes(self.subject.bundle.read_model(role, variant or "exact"))
-        index = {FAMILY: {"models": models, "inputs": [self.write_picture(*entry) for entry in enumerate(pictures)]}}
-        (self.folder / "index.json").write_text(json.dumps(index))
+    def open(self, name: str) -> ort.InferenceSession:
+        """A session here; the file goes to the page's folder."""
+        role, variant = name.split(".")
+        (self.folder / f"{name}.onnx").write_bytes(self.subject.bundle.read_model(role, variant))
+        return self.subject.session(role, variant)
 
-    def write_picture(self, at: int, picture: Picture) -> dict[str, Any]:
-        """One input, encoded and decoded here on the way."""
-        known = {"input": picture, "quality": self.quality, "size": np.asarray(picture.shape, np.int64)}
-        latents = measure.run_known(self.analysis, known)
-        packed = measure.run_known(self.pack, known | {"latents": latents})
-        packet = self.timed("encode", lambda: measure.run_known(self.encoder, known))
-        self.packets.append(packet.tobytes())
-        output = self.timed("decode", lambda: self.decoder.run(["output"], {"packet": packet})[0])
-        stem = f"{FAMILY}/{at:03d}"
+    def picture(self, page: Page, at: int, picture: Picture) -> None:
+        """One picture, each model here and then there."""
+        known: dict[str, Any] = {"input": picture, "quality": self.quality, "size": np.asarray(picture.shape, np.int64)}
+        known["latents"] = measure.run_known(self.sessions[f"analysis.{self.default}"], known)
+        known["packet"] = measure.run_known(self.sessions[f"encoder.{self.default}"], known)
+        self.packets.append(known["packet"].size)
+        for name in ("input", "latents", "packet"):
+            known[name].tofile(self.folder / f"{at}.{name}")
+        page.evaluate(f"take({at}, {list(picture.shape)}, {list(known['latents'].shape)}, {int(self.quality)})")
+        for name, session in self.sessions.items():
+            spent, output = measured(partial(measure.run_known, session, known), time.thread_time)
+            self.spent["python"][name].append(spent)
+            output.tofile(self.folder / "wanted")
+            for threads in (1, 2) if name == f"encoder.{self.default}" else (1,):
+                ask = partial(page.evaluate, f"run({threads}, {name!r}, 'wanted')")
+                spent, found = measured(ask, partial(page.metric, "ThreadTime"))
+                place = "browser" if threads == 1 else f"browser, {threads} threads"
+                self.spent[place][name].append(Spent(found["milliseconds"], spent.processor))
+                self.compare(name, found, output)
+
+    def compare(self, name: str, found: dict[str, Any], output: Any) -> None:
+        """Note what differs from what was made here."""
+        if name in self.differ:
+            self.differ[name] += found["packet"] != hashlib.sha256(output.tobytes()).hexdigest()
+        elif name == self.decoder:
+            self.gaps.append(found["gap"])
+
+    def figures(self, part: str) -> dict[str, dict[str, float]]:
+        """Medians of the runs that count, by the clock or of processor time."""
         return {
-            "input": write_array(self.folder, f"{stem}.input", picture),
-            "latents": write_array(self.folder, f"{stem}.latents", latents),
-            f"output.{self.variants['decoder']}": write_array(self.folder, f"{stem}.output", output),
-            "quality": int(self.quality),
-            "size": list(picture.shape),
-            "packet": digest(packed),
+            place: {
+                name: round(statistics.median(getattr(spent, part) for spent in runs[WARM:]), 1)
+                for name, runs in models.items()
+            }
+            for place, models in self.spent.items()
         }
 
-    def timed(self, direction: str, work: Callable[[], Any]) -> Any:
-        """A result, its time noted."""
-        milliseconds, result = clock(work)
-        self.spent[direction].append(milliseconds)
-        return result
 
-
-class Browser:
-    """Runs tasks of the matrix's cells in Chromium."""
-
-    def __init__(self, work: Path, corpus: Path) -> None:
-        self.work, self.corpus, self.command = work, corpus, environments.browser(work)
-
-    def __call__(self, job: str, task: dict[str, Any], data: Path) -> tuple[dict[str, Any], str]:
-        """(The answer, the version of ONNX Runtime)."""
-        asked, answered = self.work / f"{job}.tasks.json", self.work / f"{job}.answers.json"
-        asked.write_text(json.dumps([{"family": FAMILY, "level": "all", "threads": 1, **task}]))
-        subprocess.run([*self.command, job, *map(str, (self.corpus, asked, answered, data))], check=True)
-        found = json.loads(answered.read_text())
-        return found["answers"][0], found["onnxruntime"]
+def compare(folder: Path, subject: Subject, quality: int, pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Both sides over all pictures, the first ones again at the end for those that warmed up."""
+    program = environments.browser(folder)[-1]
+    bench = Bench(folder, subject, quality)
+    with site(folder) as address, Chromium(program) as browser:
+        page = browser.open(address)
+        page.evaluate("import('/browser.mjs').then((module) => void Object.assign(window, module))")
+        opened = {name: round(page.evaluate(f"open(1, {name!r})")) for name in bench.sessions}
+        page.evaluate(f"open(2, 'encoder.{bench.default}')")
+        for at, picture in enumerate([*pictures[:WARM], *pictures]):
+            bench.picture(page, at, picture)
+    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+    about = json.loads((environments.JAVASCRIPT / "node_modules/onnxruntime-web/package.json").read_text())
+    return {
+        "machine": machine() | {"browser": f"onnxruntime-web {about['version']}"},
+        "pictures": len(pictures),
+        "quality": quality,
+        "bpp": round(8 * sum(bench.packets[WARM:]) / pixels, 4),
+        "milliseconds": bench.figures("clock"),
+        "milliseconds_of_processor_time": bench.figures("processor"),
+        "milliseconds_to_open": opened,
+        "packets_that_differ": bench.differ,
+        "largest_difference_of_a_level": max(bench.gaps),
+    }
 
 
 def main() -> None:
@@ -108,58 +181,16 @@ def main() -> None:
     parser.add_argument("--bundle", default="photo", help="bundle or ready codec")
     parser.add_argument("--quality", type=int, default=96, help="about 0.5 bits per pixel for the ready codec")
     parser.add_argument("--images", type=Path, default=Path(os.environ.get("LATENTWIRE_DATA", ".")) / "kodak")
+    parser.add_argument("--every", type=int, default=1, help="use every so-manieth picture")
     arguments = parser.parse_args()
-    pictures = read_pictures(arguments.images)
+    pictures = read_pictures(arguments.images)[:: arguments.every]
     with tempfile.TemporaryDirectory() as folder:
         figures = compare(Path(folder), Subject(open_bundle(arguments.bundle)), arguments.quality, pictures)
     print(json.dumps(figures, indent=1))
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if figures["packets_of_the_same_latents_that_differ"]:
+    if figures["packets_that_differ"]["pack.exact"]:
         sys.exit("the same latents gave other bytes")
-
-
-def compare(work: Path, subject: Subject, quality: int, pictures: Sequence[Picture]) -> dict[str, Any]:
-    """Both sides over all pictures."""
-    (work / "corpus").mkdir()
-    corpus = Corpus(work / "corpus", subject, quality)
-    corpus.write(pictures)
-    inputs = json.loads((corpus.folder / "index.json").read_text())[FAMILY]["inputs"]
-    browser, sent, pool = Browser(work, corpus.folder), work / "sent", work / "pool"
-    task = {"variants": [corpus.variants["encoder"]], "inputs": list(range(len(pictures)))}
-    encoded, version = browser("encode", task, sent)
-    pool.write_bytes(b"".join(corpus.packets))
-    ends = np.cumsum([len(packet) for packet in corpus.packets])
-    entries = [
-        {"offset": int(end) - len(packet), "bytes": len(packet), "input": at, "output": True}
-        for at, (end, packet) in enumerate(zip(ends, corpus.packets, strict=True))
-    ]
-    decoded, _ = browser("decode", {"variants": [corpus.variants["decoder"]], "packets": entries}, pool)
-    theirs = split(sent.read_bytes(), [line["bytes"] for line in encoded["sent"][corpus.variants["encoder"]]])
-    return {
-        "machine": machine() | {"browser": version},
-        "pictures": len(pictures),
-        "quality": quality,
-        "bpp": round(8 * sum(map(len, corpus.packets)) / sum(p.shape[0] * p.shape[1] for p in pictures), 4),
-        "milliseconds": {
-            "browser": {
-                "encode": round(encoded["milliseconds"][corpus.variants["encoder"]], 1),
-                "decode": round(decoded["milliseconds"][corpus.variants["decoder"]], 1),
-            },
-            "python": {name: round(statistics.median(spent), 1) for name, spent in corpus.spent.items()},
-        },
-        "packets_of_the_same_latents_that_differ": sum(
-            found != entry["packet"] for found, entry in zip(encoded["packed"], inputs, strict=True)
-        ),
-        "packets_of_the_same_picture_that_differ": sum(a != b for a, b in zip(theirs, corpus.packets, strict=True)),
-        "largest_difference_of_a_level": max(decoded["gaps"][corpus.variants["decoder"]]),
-    }
-
-
-def split(data: bytes, lengths: Sequence[int]) -> list[bytes]:
-    """Pieces of these lengths."""
-    ends = np.cumsum(lengths)
-    return [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-// A picture to a packet and back in Node, with onnxruntime-node and nothing else. In a browser it is the same code with
-// `import * as ort from "onnxruntime-web"`.
+// A picture to a packet and back in Node, with onnxruntime-node and nothing else. In a browser: browser/.
 //
 //     npm install onnxruntime-node && node roundtrip.mjs encoder.int8.onnx decoder.fp32.onnx
 import { writeFile } from "node:fs/promises";

@@ -111,7 +111,7 @@ def in_process(
         begins = log.tell()
         command = [sys.executable, "-m", "latentwire.runtime", "serve", *codecs, "--sink", str(folder / "sink")]
         command += ["--inbox", str(folder / "inbox"), "--port", "0", *options]
-        command += [] if "--tokens" in options else ["--no-auth"]
+        command += [] if {"--tokens", "--demo"} & set(options) else ["--no-auth"]
         process = subprocess.Popen(command, stderr=log, cwd=folder)
     try:
         until(lambda: process.poll() is not None or "url" in last_event(folder / "log", begins, "listening"))

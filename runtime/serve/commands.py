@@ -73,6 +73,16 @@ LEVELS = ("debug", "info", "warning", "error")
     show_default=True,
     help="Most packets that may wait.",
 )
+@click.option(
+    "--demo", is_flag=True, help="Serve a page too, in which a browser is the device; takes --no-auth with it."
+)
+@click.option(
+    "--page-assets",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("build/page"),
+    show_default=True,
+    help="Folder of onnxruntime-web's files for that page, see `make page`.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 def serve(
     bundles: tuple[str, ...],
@@ -95,6 +105,8 @@ def serve(
     max_output: int,
     max_inbox: int,
     max_waiting: int,
+    demo: bool,
+    page_assets: Path,
     log_level: str,
 ) -> None:
     """Take packets of the codecs BUNDLE... over HTTP, and MQTT, and decode them into a sink.
@@ -119,7 +131,7 @@ def serve(
         host=host,
         port=port,
         tokens=tokens,
-        open_to_all=no_auth,
+        open_to_all=no_auth or demo,
         keys=keys,
         mqtt=mqtt,
         certificate=certificate,
@@ -131,9 +143,10 @@ def serve(
         bounds=bounds,
     )
     from latentwire.runtime.serve import logs, server
+    from latentwire.runtime.serve.demo import page_routes
 
     logs.to_stderr(log_level)
-    server.run(settings)
+    server.run(settings, page_routes(bundles, page_assets) if demo else ())
 
 
 @click.command()
