@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from latentwire.runtime.errors import SettingError
+from latentwire.runtime.providers import CPU
 from latentwire.runtime.source import Source, open_source
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -95,7 +96,7 @@ def page_routes(bundles: Sequence[str | Path], assets: Path) -> list[BaseRoute]:
             "`npm install onnxruntime-web` and name its folder with --page-assets node_modules/onnxruntime-web/dist"
         )
     source = picture_source(bundles)
-    model = source.read("encoder", source.default_variant("encoder"))
+    model = source.read("encoder", source.variant_for("encoder", CPU.name))
 
     async def index(request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
@@ -119,7 +120,7 @@ def picture_source(bundles: Sequence[str | Path]) -> Source:
         SettingError: there is none.
     """
     for source in map(open_source, bundles):
-        if source.identity.input.is_picture and source.has("encoder", source.default_variant("encoder")):
+        if source.identity.input.is_picture and source.has("encoder", source.variant_for("encoder", CPU.name)):
             return source
     raise SettingError(
         f"expected a codec of pictures with its encoder, found {', '.join(map(str, bundles))}: serve one such as photo"

@@ -133,8 +133,8 @@ class Trial:
         """The device."""
         url = f"http://127.0.0.1:{http}" if self.link == "http" else f"mqtt://127.0.0.1:{broker}"
         spool = str(self.folder / "spool.sqlite")
-        options = ["--device", "device", "--spool", spool, "--quality", str(QUALITY), "--batch", "1", "--max-backoff", "1"]
-        return [*latentwire("send"), str(CODEC), str(self.source), "--to", url, *options]
+        options = ["--to", url, "--device", "device", "--spool", spool, "--max-backoff", "1"]
+        return [*latentwire("send"), str(CODEC), str(self.source), "--quality", str(QUALITY), "--batch", "1", *options]
 
     def broker(self, port: int) -> list[str]:
         """Mosquitto, which forgets everything when it is killed."""
