@@ -14,18 +14,6 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-# onnxruntime-web for the page of `latentwire serve --demo`, of the version that the matrix is run with.
-NPM := tests/matrix/javascript
-ASSETS := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
-page: build/page/installed
-
-build/page/installed: $(NPM)/package-lock.json
-	mkdir -p build/npm build/page
-	cp $(NPM)/package.json $(NPM)/package-lock.json build/npm
-	cd build/npm && npm ci --ignore-scripts --omit=dev --no-audit --no-fund --silent
-	cp $(addprefix build/npm/node_modules/onnxruntime-web/dist/,$(ASSETS)) build/page
-	touch $@
-
 .PHONY: demo test matrix faults page lint format setup clean FORCE
 
 demo: setup
@@ -43,6 +31,19 @@ matrix: setup
 faults: setup
 	$(BIN)/python tests/faults/run.py
 	$(BIN)/python tests/faults/run.py --link mqtt || [ $$? = 77 ]
+
+# onnxruntime-web for the page of `latentwire serve --demo`, of the version that the matrix is run with.
+NPM := tests/matrix/javascript
+ASSETS := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
+
+page: build/page/installed
+
+build/page/installed: $(NPM)/package-lock.json
+	mkdir -p build/npm build/page
+	cp $(NPM)/package.json $(NPM)/package-lock.json build/npm
+	cd build/npm && npm ci --ignore-scripts --omit=dev --no-audit --no-fund --silent
+	cp $(addprefix build/npm/node_modules/onnxruntime-web/dist/,$(ASSETS)) build/page
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .
