@@ -141,6 +141,8 @@ class Sender:
             raise
         self._courier = Courier(self._spool, link, in_flight=in_flight, bucket=bucket, backoff=backoff, clock=clock)
         self._gathering, self._ended = threading.Lock(), threading.Event()
+        self._finishing = threading.Lock()
+        """Held while a batch that is not full becomes a packet, so that `flush` sees what the clock has begun."""
         self._closed = False
         self._lost: str | None = None
         self._ticker = threading.Thread(target=self._tick, name="latentwire-send-clock", daemon=True)
@@ -299,10 +301,18 @@ class Sender:
             raise InputError(str(fault)) from fault
 
     def _store_rest(self) -> None:
-        with self._gathering:
-            batch = self._batcher.rest()
-        if batch:
-            self._store(batch)
+        with self._finishing:
+            with self._gathering:
+                batch = self._batcher.rest()
+            if batch:
+                self._store(batch)
+
+    def _store_due(self) -> None:
+        with self._finishing:
+            with self._gathering:
+                batch = self._batcher.due(self._clock())
+            if batch:
+                self._store(batch)
 
     def _store(self, batch: Sequence[Item]) -> None:
         """Encode a batch and put it into the spool; one that exceeds ``max_bytes`` becomes several."""
@@ -340,10 +350,7 @@ class Sender:
         expire_at = self._clock()
         while not self._ended.wait(self._pause()):
             try:
-                with self._gathering:
-                    batch = self._batcher.due(self._clock())
-                if batch:
-                    self._store(batch)
+                self._store_due()
                 if self._clock() >= expire_at:
                     self._spool.expire()
                     expire_at = self._clock() + TICK_SECONDS

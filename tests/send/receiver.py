@@ -84,6 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, order: object) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(body) < int(self.headers["Content-Length"]):  # the sender was killed on the way
+            self.close_connection = True
+            return
         envelope = Envelope.from_headers(self.headers)
         assert self.path == "/v1/packets" and self.headers["Content-Type"] == "application/octet-stream"
         if isinstance(order, float):
