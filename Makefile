@@ -14,7 +14,7 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-.PHONY: demo test matrix page lint format setup clean FORCE
+.PHONY: demo test matrix faults page lint format setup clean FORCE
 
 demo: setup
 	$(BIN)/latentwire demo
@@ -26,6 +26,11 @@ test: setup
 INPUTS ?= 200
 matrix: setup
 	$(BIN)/python tests/matrix/run.py --out docs/matrix.md --count $(INPUTS)
+
+# Sender and service killed 50 times on the way of 5000 packets, over HTTP and through Mosquitto where that is installed.
+faults: setup
+	$(BIN)/python tests/faults/run.py
+	$(BIN)/python tests/faults/run.py --link mqtt || [ $$? = 77 ]
 
 # onnxruntime-web for the page of `latentwire serve --demo`, of the version that the matrix is run with.
 NPM := tests/matrix/javascript

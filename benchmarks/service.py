@@ -34,6 +34,7 @@ from photo_codec import machine, read_pictures
 
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.readers import read_idx
+from latentwire.runtime.send import Rate, Sender
 
 CLIENTS = 8
 WAITING = 512
@@ -234,14 +235,13 @@ def bare(codec: str, file: str, seconds: float) -> dict[str, float]:
 
 def latency(pictures: Sequence[Any]) -> dict[str, float]:
     """Medians over the pictures, one at a time and nothing else to do."""
-    from latentwire.runtime.send import Sender
-
     encoder, decoder = Encoder("photo"), Decoder("photo", profile="server")
     parts, ways = [], []
     with tempfile.TemporaryDirectory() as folder:
         service = Service(Path(folder), "photo", "--format", "npy")
         url = f"http://127.0.0.1:{service.port}"
-        with Sender(encoder, url, device="camera", spool=Path(folder) / "spool", quality=PHOTO_QUALITY) as sender:
+        rate = Rate(PHOTO_QUALITY, lowest=PHOTO_QUALITY)
+        with Sender(encoder, url, device="camera", spool=Path(folder) / "spool", rate=rate) as sender:
             for picture in [pictures[0], *pictures]:  # the first one warms everything up
                 began = time.perf_counter()
                 packet = encoder.encode(picture, PHOTO_QUALITY)

@@ -20,6 +20,22 @@ def show_stage(stage: str) -> None:
         click.echo(f"{stage} ...", err=True)
 
 
+def size_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """`HEIGHTxWIDTH` as two lengths."""
+    from latentwire.export.targets.shapes import parse_size
+
+    return None if value is None else parse_size(value)
+
+
+target_option = click.option(
+    "--target", "targets", multiple=True, help="android, ios, qnn, web or linux-arm64; may be given several times."
+)
+size_option = click.option(
+    "--size", metavar="HEIGHTxWIDTH", callback=size_of, help="Pictures' one size, for targets with static shapes."
+)
+batch_option = click.option(
+    "--batch", type=click.IntRange(min=1), help="Items a packet, for targets with static shapes."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
@@ -40,6 +56,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 @click.option("--name", help="The codec's name; the folder's by default.")
 @click.option("--terms", help="Terms of use, such as those of the training data, for the card.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@target_option
+@size_option
+@batch_option
 @as_json
 def export(
     run: Path,
@@ -50,10 +69,21 @@ def export(
     name: str | None,
     terms: str | None,
     overwrite: bool,
+    targets: tuple[str, ...],
+    size: tuple[int, int] | None,
+    batch: int | None,
     as_json: bool,
 ) -> None:
-    """Turn the finished RUN into a bundle: ONNX encoder and decoder, packets and proof."""
-    from latentwire.export.runs import export_run
+    """Turn the finished RUN into a bundle: ONNX encoder and decoder, packets and proof.
+
+    With --target, folders for app developers too, below targets/ in the bundle.
+    """
+    from latentwire.export.runs import export_run, holds_pictures, read_calibration
+    from latentwire.export.targets import Shapes, check_targets, package_bundle
+
+    shapes = Shapes(size, batch)
+    if targets:
+        check_targets(targets, shapes, holds_pictures(run))
 
     exported = export_run(
         run,
@@ -66,12 +96,62 @@ def export(
         overwrite=overwrite,
         on_stage=show_stage,
     )
+    packaged = []
+    if targets:
+        items = read_calibration(exported.path, calibrate)
+        below = exported.path / "targets"
+        packaged = package_bundle(exported.path, below, targets, shapes, calibration=items, on_stage=show_stage)
     if as_json:
         answer = {"bundle": str(exported.path), "codec_id": exported.codec_id, "parity": exported.parity}
-        click.echo(json.dumps(answer))
+        click.echo(json.dumps(answer | {"targets": [str(found.path) for found in packaged]}))
         return
     passed = len(exported.parity["checks"])
     click.echo(f"{exported.path}: codec {exported.codec_id[:16]}, {passed} parity checks passed")
+    for found in packaged:
+        click.echo(found.path)
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the targets' folders.")
+@target_option
+@size_option
+@batch_option
+@click.option(
+    "--calibrate",
+    type=click.Path(exists=True, path_type=Path),
+    help="Items to quantize with for an NPU; the bundle's golden ones by default, which are few.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace folders that are there.")
+@as_json
+def package(
+    bundle: str,
+    out: Path,
+    targets: tuple[str, ...],
+    size: tuple[int, int] | None,
+    batch: int | None,
+    calibrate: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make folders for app developers of a BUNDLE: ORT-format models, a README to run them, golden packets, a report.
+
+    BUNDLE is a folder, a zip or the name of a ready codec.
+    """
+    from latentwire.export.runs import read_calibration
+    from latentwire.export.targets import Shapes, package_bundle
+
+    packaged = package_bundle(
+        bundle,
+        out,
+        targets,
+        Shapes(size, batch),
+        calibration=read_calibration(bundle, calibrate),
+        overwrite=overwrite,
+        on_stage=show_stage,
+    )
+    answer = [{"target": found.target, "path": str(found.path)} for found in packaged]
+    click.echo(json.dumps(answer) if as_json else "\n".join(str(found.path) for found in packaged))
 
 
 @click.command()

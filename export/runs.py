@@ -50,7 +50,7 @@ def export_run(
     Raises:
         ExportError: the calibration data is missing or of another kind than the run's.
     """
-    if read_document(Path(run)).get("family") == FAMILY:
+    if holds_pictures(run):
         return export_image_run(
             Path(run),
             Path(out),
@@ -84,6 +84,11 @@ def export_run(
     )
 
 
+def holds_pictures(run: str | Path) -> bool:
+    """Whether a run is of the family of pictures."""
+    return bool(read_document(Path(run)).get("family") == FAMILY)
+
+
 def verify_run(bundle: str | Path, data: str | Path | None, run: str | Path | None, limit: int) -> Report:
     """Verify a bundle on ``data`` (its golden items if None), against torch if its ``run`` is given."""
     opened = open_bundle(bundle)
@@ -95,6 +100,14 @@ def verify_run(bundle: str | Path, data: str | Path | None, run: str | Path | No
     else:
         items = load_items(Path(data), opened.manifest.input)[:limit]
     return verify_bundle(bundle, items, reference_of(load_run(run)) if run else None)
+
+
+def read_calibration(bundle: str | Path, data: str | Path | None) -> list[Array] | None:
+    """The pictures, or the one array of items, of ``data`` as a bundle takes them; None for None."""
+    if data is None:
+        return None
+    contract = open_bundle(bundle).manifest.input
+    return list(read_pictures(Path(data))) if contract.is_picture else [load_items(Path(data), contract)]
 
 
 def reference_of(trained: TrainedRun) -> Reference:

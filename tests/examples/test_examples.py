@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matrix.environments import JAVASCRIPT, SkippedError, packages
+from matrix.environments import JAVASCRIPT, SkippedError, compiled, packages
 
 from latentwire.artifacts import locate
 from latentwire.runtime import Encoder
@@ -51,4 +51,15 @@ def test_node(tmp_path):
     packet, (size, length, error) = run(tmp_path, "node", "roundtrip.mjs")
     assert (int(size), int(length)) == (256 * 384 * 3, len(packet))
     assert abs(len(packet) - len(expected())) <= 0.02 * len(packet)  # its floats may choose other symbols
+    assert float(error) < 20
+
+
+def test_cpp(tmp_path):
+    try:
+        program = compiled(tmp_path, EXAMPLES / "roundtrip.cpp")
+    except SkippedError as fault:
+        pytest.skip(str(fault))
+    packet, (size, length, error) = run(tmp_path, program)
+    assert packet == expected()
+    assert (int(size), int(length)) == (256 * 384 * 3, len(packet))
     assert float(error) < 20

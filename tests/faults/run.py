@@ -37,6 +37,8 @@ PATIENCE = 120
 """Seconds without a new file in the sink, after which nothing more is expected."""
 LONGEST_PEACE = 3
 """Seconds between two kills."""
+STARTING = 5
+"""Seconds in which a process that was started last gets to heed SIGTERM."""
 
 
 def main() -> None:
@@ -131,8 +133,8 @@ class Trial:
         """The device."""
         url = f"http://127.0.0.1:{http}" if self.link == "http" else f"mqtt://127.0.0.1:{broker}"
         spool = str(self.folder / "spool.sqlite")
-        options = ["--device", "device", "--spool", spool, "--quality", str(QUALITY), "--batch", "1", "--watch"]
-        return [*latentwire("send"), str(CODEC), str(self.source), "--to", url, *options]
+        options = ["--to", url, "--device", "device", "--spool", spool, "--max-backoff", "1"]
+        return [*latentwire("send"), str(CODEC), str(self.source), "--quality", str(QUALITY), "--batch", "1", *options]
 
     def broker(self, port: int) -> list[str]:
         """Mosquitto, which forgets everything when it is killed."""
@@ -152,11 +154,9 @@ class Trial:
             self.wait(lambda mark=mark: self.arrived() >= mark, LONGEST_PEACE)
             time.sleep(self.chance.uniform(0, 0.3))
             self.kill(self.chance.choice(list(self.processes)))
-        last = self.arrived()
-        while self.wait(lambda last=last: self.arrived() not in (last, self.packets), PATIENCE):
-            last = self.arrived()
-            if last >= self.packets:
-                break
+        arrived = -1
+        while arrived != (arrived := self.arrived()) and arrived < self.packets:
+            self.wait(lambda: self.arrived() > arrived, PATIENCE)
         self.seconds = time.monotonic() - began
         self.end()
 
@@ -180,14 +180,15 @@ class Trial:
 
     def end(self) -> None:
         """Ask all to end, sender first."""
+        time.sleep(STARTING)
         for name in ("sender", "server", "broker"):
             process = self.processes.get(name)
             if process is None:
                 continue
             if process.died:
                 self.said.append(f"{name} ended by itself: {tail(process.log)}")
-            elif process.end() and name != "broker":
-                self.said.append(f"{name} did not end well: {tail(process.log)}")
+            elif (status := process.end()) and name != "broker":
+                self.said.append(f"{name} ended with {status}: {tail(process.log)}")
 
     def arrived(self) -> int:
         """Files of items in the sink."""

@@ -40,6 +40,10 @@ ARM_PACKAGES = (
     "liblzma5",
 )
 JAVASCRIPT = HERE / "javascript"
+DEBIAN_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+HEADERS = HERE / "headers"
+HEADERS_SUITE = "trixie"
+"""The first Debian that has ONNX Runtime; its headers, of 1.21, go with every later library."""
 
 
 class SkippedError(Exception):
@@ -87,8 +91,11 @@ def need(*programs: str) -> None:
         raise SkippedError(f"{', '.join(missing)} not found")
 
 
-def debian(folder: Path, packages: Sequence[str], architecture: str) -> Path:
-    """Debian packages of an architecture, unpacked into one folder; no root rights, nothing else is touched."""
+def debian(folder: Path, packages: Sequence[str], architecture: str, suite: str | None = None) -> Path:
+    """Debian packages of an architecture, unpacked into one folder; no root rights, nothing else is touched.
+
+    They come from the sources that this machine has, or from Debian's ``suite``.
+    """
     root = folder / f"debian-{architecture}"
     done = root / f".done-{'-'.join(packages)[:60]}"
     if done.exists():
@@ -108,6 +115,10 @@ def debian(folder: Path, packages: Sequence[str], architecture: str) -> Path:
         "APT::Sandbox::User": "root",
         "Debug::NoLocking": "true",
     }
+    if suite is not None:
+        sources = state / "sources.list"
+        sources.write_text(f"deb [signed-by={DEBIAN_KEYS}] http://deb.debian.org/debian {suite} main\n")
+        private |= {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null"}
     options = [part for key, entry in private.items() for part in ("-o", f"{key}={entry}")]
     run(["apt-get", *options, "-qq", "update"])
     run(["apt-get", *options, "-qq", "download", *packages], cwd=cache)
@@ -115,6 +126,28 @@ def debian(folder: Path, packages: Sequence[str], architecture: str) -> Path:
         run(["dpkg", "-x", package, root])
     done.touch()
     return root
+
+
+def compiled(folder: Path, source: Path) -> Path:
+    """A C++ program made of one file, with Debian's headers of ONNX Runtime and the library of its wheel.
+
+    What is missing is a reason to skip; what does not compile is not.
+    """
+    import onnxruntime
+
+    need("g++")
+    capi = Path(onnxruntime.__file__).parent / "capi"
+    library = next(capi.glob("libonnxruntime.so.*"), None)
+    if library is None:
+        raise SkippedError(f"no libonnxruntime.so in {capi}")
+    headers = debian(HEADERS, ["libonnxruntime-dev"], "amd64", HEADERS_SUITE) / "usr/include/onnxruntime"
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / name).symlink_to(library)
+    program = folder / source.stem
+    search = ["-I", headers, "-L", folder, f"-Wl,-rpath,{folder}"]
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(["g++", *flags, *search, source, "-lonnxruntime", "-o", program], check=True)
+    return program
 
 
 def wheels(folder: Path, requirements: Sequence[str], tags: Sequence[str]) -> Path:

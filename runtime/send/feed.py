@@ -1,0 +1,81 @@
+"""Puts a file's items into a sender so that each of them is sent once, however often the process is killed.
+
+How far a file was taken is stored in the same transaction as the packet that took it so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from latentwire.runtime.contract import Array
+from latentwire.runtime.errors import BudgetError, InputError, LocalError, SettingError
+from latentwire.runtime.send.sender import Sender
+from latentwire.runtime.send.sources import stamp_of
+from latentwire.runtime.send.spool import Mark
+
+
+class FileFeed:
+    """Takes files.
+
+    Args:
+        sender: where their items go.
+        load: a file's items [N, ...], or a list of one picture.
+        delete: remove a file when its items are in the spool.
+    """
+
+    def __init__(self, sender: Sender, load: Callable[[Path], Array | list[Array]], *, delete: bool = False) -> None:
+        self._sender, self._load, self._delete = sender, load, delete
+        self._tried: dict[Path, str] = {}
+        self._to_delete: list[Path] = []
+        self.faults: list[LocalError] = []
+        """What was wrong with files, the first ones."""
+
+    def take(self, path: Path) -> int:
+        """Put what was not yet put of a file; returns how many items that were.
+
+        A file that cannot be read or encoded is reported and left; it is tried again when it changes, or at the next
+        start.
+        """
+        path = path.absolute()
+        stamp = stamp_of(path)
+        if stamp is None or self._tried.get(path) == stamp:
+            return 0
+        self._tried[path] = stamp
+        try:
+            return self._put(path, stamp)
+        except (InputError, BudgetError, SettingError) as fault:
+            click.echo(f"latentwire: {path.name} left out: {type(fault).__name__}: {fault}", err=True)
+            self.faults.append(fault)
+            return 0
+        finally:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Remove files that are to be removed and are in the spool to the last item."""
+        waiting, self._to_delete = self._to_delete, []
+        for path in waiting:
+            mark = self._sender.progress(str(path))
+            if mark is None or not mark.whole:
+                self._to_delete.append(path)
+            elif mark.stamp == stamp_of(path):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                self._tried.pop(path, None)
+
+    def _put(self, path: Path, stamp: str) -> int:
+        known = self._sender.progress(str(path))
+        done = known.done if known is not None and known.stamp == stamp else 0
+        if self._delete:
+            self._to_delete.append(path)
+        if known is not None and known.stamp == stamp and known.whole:
+            return 0
+        items = self._load(path)
+        taken_at = int(stamp.partition(":")[2]) // 1_000_000
+        for place in range(done, len(items)):
+            mark = Mark(str(path), stamp, place + 1, place + 1 == len(items))
+            self._sender.put(items[place], {"file": path.name}, max(0, taken_at), mark=mark)
+        return len(items) - done

@@ -1,0 +1,176 @@
+"""The spool's file: an SQLite database, how it is made, opened and checked.
+
+    packets     sequence, fields (the envelope's, JSON), body, bytes (of both), born (milliseconds on the spool's own
+                clock), error and message (of the server that refused it; null where it waits)
+    totals      one row: id, device and codec of the spool, the next sequence, the spool's clock, and how many packets
+                there are in each state; triggers keep the counts, so that they hold after every transaction
+    taken       path, stamp (size and time of the file), done (items that are in packets), whole (all of them are)
+
+A file appears under its name only when it is complete, so one that is empty or is no spool was damaged, and is never
+made anew in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from latentwire.runtime.envelope import Envelope
+from latentwire.runtime.errors import EnvelopeError, SettingError
+from latentwire.runtime.send.errors import SpoolDamagedError, SpoolError, SpoolFullError, SpoolMismatchError
+
+APPLICATION = 0x4C577370
+"""`LWsp` as SQLite's application id."""
+VERSION = 1
+SCHEMA = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+CREATE TABLE totals (
+    id TEXT NOT NULL, device TEXT NOT NULL, codec TEXT NOT NULL, next INTEGER NOT NULL, clock INTEGER NOT NULL,
+    waiting INTEGER NOT NULL, waiting_bytes INTEGER NOT NULL, refused INTEGER NOT NULL, refused_bytes INTEGER NOT NULL,
+    sent INTEGER NOT NULL, dropped INTEGER NOT NULL
+);
+CREATE TABLE packets (
+    sequence INTEGER PRIMARY KEY, error TEXT, message TEXT, bytes INTEGER NOT NULL, born INTEGER NOT NULL,
+    fields TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX waiting ON packets (sequence) WHERE error IS NULL;
+CREATE INDEX refused ON packets (sequence) WHERE error IS NOT NULL;
+CREATE TABLE taken (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, done INTEGER NOT NULL, whole INTEGER NOT NULL);
+CREATE TRIGGER came AFTER INSERT ON packets BEGIN
+    UPDATE totals SET waiting = waiting + 1, waiting_bytes = waiting_bytes + NEW.bytes;
+END;
+CREATE TRIGGER refused AFTER UPDATE OF error ON packets BEGIN
+    UPDATE totals SET waiting = waiting - 1, waiting_bytes = waiting_bytes - NEW.bytes,
+        refused = refused + 1, refused_bytes = refused_bytes + NEW.bytes;
+END;
+CREATE TRIGGER went AFTER DELETE ON packets WHEN OLD.error IS NULL BEGIN
+    UPDATE totals SET waiting = waiting - 1, waiting_bytes = waiting_bytes - OLD.bytes;
+END;
+CREATE TRIGGER forgotten AFTER DELETE ON packets WHEN OLD.error IS NOT NULL BEGIN
+    UPDATE totals SET refused = refused - 1, refused_bytes = refused_bytes - OLD.bytes;
+END;
+"""
+WAIT_SECONDS = 5.0
+"""For a reader of another process that is in the way for a moment."""
+
+
+def create(path: Path, codec: str, device: str) -> None:
+    """A new, empty spool; it appears whole.
+
+    Raises:
+        SettingError: the device's name is none.
+        SpoolError: the folder cannot be written to, or there are rests of an older spool.
+    """
+    spool = secrets.token_hex(16)
+    try:
+        Envelope(device, spool, 0)
+    except EnvelopeError as fault:
+        raise SettingError(str(fault)) from fault
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists():
+        raise SpoolDamagedError(f"expected {path} beside {log.name}, found none: bring it back, or move {log} away")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        with closing(sqlite3.connect(temporary)) as database:
+            database.executescript(SCHEMA)
+            database.execute("INSERT INTO totals VALUES (?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0)", (spool, device, codec))
+            database.commit()
+        os.replace(temporary, path)
+        _synchronise(path.parent)
+    except (OSError, sqlite3.Error) as fault:
+        temporary.unlink(missing_ok=True)
+        raise SpoolError(f"expected a folder for {path} that can be written to, found: {fault}") from fault
+
+
+def _synchronise(folder: Path) -> None:
+    """The folder's entries are on the disk; Windows has no such call, and needs none."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """An open spool whose file is one; transactions begin where they are asked for.
+
+    Raises:
+        SpoolDamagedError: it is none.
+        SpoolError: it cannot be opened.
+    """
+    try:
+        mode = "ro" if read_only else "rw"
+        database = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=WAIT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as fault:
+        raise SpoolError(f"expected a spool at {path}, found: {fault}") from fault
+    try:
+        _check(database, path)
+    except sqlite3.Error as fault:
+        database.close()
+        raise named(fault, path) from fault
+    except SpoolError:
+        database.close()
+        raise
+    return database
+
+
+def _check(database: sqlite3.Connection, path: Path) -> None:
+    """Every page of it makes sense."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION or version > VERSION:
+        raise damaged(path, "another kind of file" if application != APPLICATION else f"version {version}")
+    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise damaged(path, verdict.replace("\n", " "))
+    rows = database.execute("SELECT count(*) FROM totals").fetchone()
+    if rows != (1,):
+        raise damaged(path, f"{rows[0]} rows of totals")
+
+
+def check_owner(database: sqlite3.Connection, path: Path, codec: str, device: str) -> str:
+    """The spool's id, if it is this codec's and this device's.
+
+    Raises:
+        SpoolMismatchError: it is not.
+    """
+    spool: str
+    spool, of_device, of_codec = database.execute("SELECT id, device, codec FROM totals").fetchone()
+    for what, expected, found in (("codec", codec[:16], of_codec[:16]), ("device", device, of_device)):
+        if expected != found:
+            raise SpoolMismatchError(
+                f"{path}: expected packets of {what} {expected}, found {found}: name another file, or send these first"
+            )
+    return spool
+
+
+def damaged(path: Path, found: str) -> SpoolDamagedError:
+    """The error of a file that is no spool, or no longer."""
+    return SpoolDamagedError(
+        f"expected a spool at {path}, found {found}: move it, its -wal and its -shm file away (sqlite3's command "
+        ".recover reads what is left of them), then start again"
+    )
+
+
+def named(fault: sqlite3.Error, path: Path) -> SpoolError:
+    """An error of SQLite's as one of ours."""
+    text = str(fault)
+    if type(fault) is sqlite3.DatabaseError or "malformed" in text:
+        return damaged(path, text)
+    if "full" in text:
+        return SpoolFullError(f"expected room on the disk for {path}, found: {text}: make room")
+    return SpoolError(f"expected a spool at {path} that can be read and written, found: {text}")
