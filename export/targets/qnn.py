@@ -1,9 +1,9 @@
 """QDQ for Qualcomm's NPU: every operator of a static transform in whole numbers, by ONNX Runtime's settings for QNN.
 
 The bundle's int8 transforms are not for it: they keep the outputs of linear layers in float and have a scale for each
-column of a product's matrix. On the compiler and simulator of onnxruntime-qnn 2.7.0, half of such a graph stays on the
-CPU and the other half computes something else. Float transforms, which it runs in half precision where it can, came
-out wrong there too.
+column of a product's matrix. On the compiler and simulator of onnxruntime-qnn 2.7.0, part of such a graph stays on the
+CPU and the rest computes something else. The float analysis transform, which it runs in half precision, came out
+wrong there too.
 """
 
 from __future__ import annotations

@@ -228,13 +228,13 @@ def as_markdown(found: Sequence[Usability]) -> str:
         lines += ["", f"## {entry.model} on {entry.provider}", "", f"List: {entry.source}.", ""]
         if entry.refused:
             lines += ["| not taken | why | nodes | torch modules |", "|---|---|---|---|"]
-            lines += [f"| {r.operator} | {r.reason} | {r.nodes} | {listed(r.modules)} |" for r in entry.refused]
+            lines += [f"| {r.operator} | {r.reason} | {r.nodes} | {in_marks(r.modules)} |" for r in entry.refused]
         if entry.notes:
             lines += ["", "Not checked:", "", *(f"- {kind}: {note}" for kind, note in entry.notes.items())]
     return "\n".join([*lines, ""])
 
 
-def listed(modules: Sequence[str], most: int = 8) -> str:
+def in_marks(modules: Sequence[str], most: int = 8) -> str:
     """Names in code marks, the first few of many."""
     names = [f"`{name}`" for name in modules[:most]]
     return ", ".join([*names, *([f"{len(modules) - most} more"] if len(modules) > most else [])])
