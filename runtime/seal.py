@@ -13,13 +13,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from latentwire.runtime.envelope import Envelope
-from latentwire.runtime.errors import KeyFileError, ManifestError, MissingExtraError, SealError
+from latentwire.runtime.errors import EnvelopeError, KeyFileError, ManifestError, MissingExtraError, SealError
+from latentwire.runtime.files import whole_file
 from latentwire.runtime.strictjson import parse
 
 KEY_BYTES = 32
@@ -46,6 +46,7 @@ class Keys:
         except ModuleNotFoundError as fault:
             raise MissingExtraError("sealed packets need the seal extra: pip install 'latentwire[seal]'") from fault
         for name, key in keys.items():
+            _check_name(name)
             if len(key) != KEY_BYTES:
                 raise KeyFileError(f"expected a key {name!r} of {KEY_BYTES} bytes, found {len(key)}: draw another one")
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
@@ -58,12 +59,9 @@ class Keys:
             KeyFileError: it cannot be read, or is not what the top of this file says.
             MissingExtraError: as for the class.
         """
-        try:
-            found = parse(Path(path).read_bytes(), str(path))
-        except (OSError, ManifestError) as fault:
-            raise KeyFileError(f"expected a key file at {path}, found: {fault}") from fault
-        if not isinstance(found, dict) or not found:
-            raise KeyFileError(f"{path}: expected an object of names and keys, found {type(found).__name__}")
+        found = _read(Path(path))
+        if not found:
+            raise KeyFileError(f"{path}: expected one key or more, found none: draw one")
         return cls({name: _decoded(name, text, path) for name, text in found.items()})
 
     @property
@@ -114,22 +112,33 @@ def draw_key(path: str | Path, name: str) -> None:
 
     Raises:
         KeyFileError: the file is something else, or has a key of that name, or the name is not one.
+        InputFileError: the folder cannot be written to.
     """
     target = Path(path)
-    keys = {}
-    if target.exists():
-        found = parse(target.read_bytes(), str(path))
-        if not isinstance(found, dict) or name in found:
-            raise KeyFileError(f"{path}: expected a key file without a key {name!r}, found one: choose another name")
-        keys = found
+    _check_name(name)
+    keys = _read(target) if target.exists() else {}
+    if name in keys:
+        raise KeyFileError(f"{path}: expected no key {name!r}, found one: choose another name")
     keys[name] = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(json.dumps(keys, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
+    with whole_file(target, durable=True, private=True) as file:
+        file.write(json.dumps(keys, indent=1).encode() + b"\n")
+
+
+def _check_name(name: str) -> None:
+    try:
+        Envelope("any", "0" * 32, 0, seal=name)
+    except EnvelopeError as fault:
+        raise KeyFileError(f"expected the name of a key, found another text: {fault}") from fault
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        found = parse(path.read_bytes(), str(path))
+    except (OSError, ManifestError) as fault:
+        raise KeyFileError(f"expected a key file at {path}, found: {fault}") from fault
+    if not isinstance(found, dict):
+        raise KeyFileError(f"{path}: expected an object of names and keys, found {type(found).__name__}")
+    return found
 
 
 def _decoded(name: str, text: object, path: str | Path) -> bytes:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import EnvelopeError, SettingError
+from latentwire.runtime.files import sync_folder
 from latentwire.runtime.send.errors import SpoolDamagedError, SpoolError, SpoolFullError, SpoolMismatchError
 
 APPLICATION = 0x4C577370
@@ -82,21 +83,10 @@ def create(path: Path, codec: str, device: str) -> None:
             database.execute("INSERT INTO totals VALUES (?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0)", (spool, device, codec))
             database.commit()
         os.replace(temporary, path)
-        _synchronise(path.parent)
+        sync_folder(path.parent)
     except (OSError, sqlite3.Error) as fault:
         temporary.unlink(missing_ok=True)
         raise SpoolError(f"expected a folder for {path} that can be written to, found: {fault}") from fault
-
-
-def _synchronise(folder: Path) -> None:
-    """The folder's entries are on the disk; Windows has no such call, and needs none."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections import deque
@@ -80,11 +79,8 @@ class Quarantine:
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = f"{time.time_ns():020}-{digest[:16]}"
         for suffix, content in ((PACKET, data), (REASON, text)):
-            with whole_file(self._folder / (stem + suffix)) as file:
+            with whole_file(self._folder / (stem + suffix), durable=durable) as file:
                 file.write(content)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
         self._note(stem, len(data) + len(text))
 
     def _drop(self, coming: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latentwire.runtime.errors import SettingError
+from latentwire.runtime.files import sync_folder
 from latentwire.runtime.serve.errors import SinkError
 
 SYNCED_AT_ONCE = 16
@@ -78,7 +79,7 @@ class FolderSink:
             for temporary, target in list(written):
                 os.replace(temporary, target)
             for folder in folders.values():
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as fault:
             for file in files:
                 with suppress(OSError):
@@ -88,7 +89,7 @@ class FolderSink:
     def _make(self, folder: Path) -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self._root)
+            sync_folder(self._root)
 
     def close(self) -> None:
         """End the threads."""
@@ -162,14 +163,3 @@ def _write(folder: Path, file: File) -> tuple[Path, Path]:
         opened.write(file.data)
         os.fsync(opened.fileno())
     return temporary, folder / file.name
-
-
-def _sync_folder(folder: Path) -> None:
-    """Names in the folder are on the disk. Where folders cannot be opened, as on Windows, the system sees to it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

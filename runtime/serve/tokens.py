@@ -11,13 +11,13 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import secrets
 import threading
 from pathlib import Path
 
 from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import InputFileError, ManifestError
+from latentwire.runtime.files import whole_file
 from latentwire.runtime.serve.errors import DeviceError, TokenError
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.strictjson import Fields, parse
@@ -127,15 +127,8 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Only the owner may read it, from its first byte on."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with whole_file(path, durable=True, private=True) as file:
+            file.write(text.encode())
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
-        raise InputFileError(f"{path}: expected a folder that can be written to, found {fault}") from fault
+        raise InputFileError(f"{path}: expected a disk with room for it, found {fault}") from fault

@@ -80,6 +80,24 @@ def test_a_file_that_is_not_one_of_keys_is_an_error(tmp_path, content: str):
         Keys.load(tmp_path / "absent.json")
 
 
+@pytest.mark.parametrize("content", ["", "[]"])
+def test_drawing_into_another_kind_of_file_leaves_it_alone(tmp_path, content: str):
+    path = tmp_path / "keys.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(KeyFileError):
+        draw_key(path, "gate")
+    assert path.read_text(encoding="utf-8") == content
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../a", "x" * 65])
+def test_a_name_that_no_envelope_takes_is_no_name_of_a_key(tmp_path, name: str):
+    with pytest.raises(KeyFileError):
+        draw_key(tmp_path / "keys.json", name)
+    with pytest.raises(KeyFileError):
+        Keys({name: bytes(32)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_sealing_with_a_key_that_is_not_there_names_those_that_are():
     with pytest.raises(KeyFileError, match="gate, door"):
         KEYS.seal(b"packet", replace(ENVELOPE, seal="other"))
