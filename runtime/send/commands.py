@@ -31,7 +31,8 @@ from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access
 from latentwire.runtime.send.rate import Backoff
 from latentwire.runtime.send.sender import CLOSE_SECONDS, DEFAULT_SPOOL, Rate, Sender, Status
 from latentwire.runtime.send.sources import finished_files, npy_frames, raw_frames
-from latentwire.runtime.send.spool import POLICIES, Bounds, Policy, read_refused, read_totals
+from latentwire.runtime.send.spool import POLICIES, Bounds, Policy
+from latentwire.runtime.send.view import read_refused, read_totals
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 TOKEN = "LATENTWIRE_TOKEN"

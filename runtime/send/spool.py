@@ -12,17 +12,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
-from dataclasses import astuple, dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.send.errors import SpoolError, SpoolFullError, SpoolInUseError
 from latentwire.runtime.send.link import Parcel
 from latentwire.runtime.send.reserve import LOG_PAGES, Reserve
 from latentwire.runtime.send.schema import check_owner, connect, create, named
+from latentwire.runtime.send.view import TOTALS, Totals, parcel_of
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ MEND_SECONDS = 10.0
 """Between attempts to make room on a full disk for a new packet."""
 _WAITING = "SELECT fields, body FROM packets WHERE error IS NULL AND sequence > ? ORDER BY sequence LIMIT ?"
 _ADD = "INSERT INTO packets (sequence, bytes, born, fields, body) VALUES (?, ?, ?, ?, ?)"
-_REFUSED = "SELECT fields, body, error, message FROM packets WHERE error IS NOT NULL ORDER BY sequence"
 
 
 @dataclass(frozen=True)
@@ -58,35 +57,6 @@ class Bounds:
             raise SettingError(f"expected bounds of a spool above 0, found {self.bytes} bytes and {self.seconds} s")
         if self.policy not in POLICIES:
             raise SettingError(f"expected a policy of {', '.join(POLICIES)}, found {self.policy!r}")
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Packets by what became of them; together they are all that were ever put."""
-
-    waiting: int
-    waiting_bytes: int
-    refused: int
-    refused_bytes: int
-    sent: int
-    dropped: int
-
-    @property
-    def bytes(self) -> int:
-        """Of all that is kept."""
-        return self.waiting_bytes + self.refused_bytes
-
-
-_TOTALS = f"SELECT {', '.join(field.name for field in fields(Totals))} FROM totals"
-
-
-@dataclass(frozen=True)
-class RefusedParcel:
-    """A packet that the server refused for good, and why."""
-
-    parcel: Parcel
-    error: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -188,7 +158,7 @@ class Spool:
 
     def waiting(self, after: int, count: int) -> list[Parcel]:
         """The next packets that wait, with sequences above ``after``."""
-        return [_parcel(*row) for row in self._read(_WAITING, after, count)]
+        return [parcel_of(*row) for row in self._read(_WAITING, after, count)]
 
     def remove(self, sequences: Sequence[int]) -> None:
         """The server has acknowledged packets."""
@@ -209,7 +179,7 @@ class Spool:
 
     def totals(self) -> Totals:
         """What became of all packets."""
-        found = Totals(*self._read(_TOTALS)[0])
+        found = Totals(*self._read(TOTALS)[0])
         return replace(found, dropped=found.dropped + self._uncounted)
 
     def progress(self, path: str) -> Mark | None:
@@ -249,7 +219,7 @@ class Spool:
 
     def _made_room(self, size: int) -> bool:
         """Whether there is room for so many bytes, now that others may have gone: refused ones before any that wait."""
-        excess = Totals(*self._database.execute(_TOTALS).fetchone()).bytes + size - self.bounds.bytes
+        excess = Totals(*self._database.execute(TOTALS).fetchone()).bytes + size - self.bounds.bytes
         if excess <= 0:
             return True
         policy = self.bounds.policy
@@ -406,29 +376,3 @@ def _writer(path: Path) -> sqlite3.Connection:
         database.close()
         raise named(fault, path) from fault
     return database
-
-
-def _parcel(fields: str, body: bytes) -> Parcel:
-    return Parcel(Envelope.from_fields(json.loads(fields)), body)
-
-
-def read_totals(path: str | Path) -> tuple[str, str, Totals]:
-    """(Id, device, totals) of a spool that a sender may have open.
-
-    Raises:
-        SpoolError: there is none, or it cannot be read.
-    """
-    with closing(connect(Path(path), read_only=True)) as database:
-        name, device = database.execute("SELECT id, device FROM totals").fetchone()
-        return name, device, Totals(*database.execute(_TOTALS).fetchone())
-
-
-def read_refused(path: str | Path) -> list[RefusedParcel]:
-    """The refused packets of a spool that a sender may have open.
-
-    Raises:
-        SpoolError: there is none, or it cannot be read.
-    """
-    with closing(connect(Path(path), read_only=True)) as database:
-        rows = database.execute(_REFUSED).fetchall()
-    return [RefusedParcel(_parcel(fields, body), error, message) for fields, body, error, message in rows]

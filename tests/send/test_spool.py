@@ -20,7 +20,8 @@ from latentwire.runtime.send.errors import (
     SpoolMismatchError,
 )
 from latentwire.runtime.send.link import Parcel
-from latentwire.runtime.send.spool import Bounds, Mark, Spool, read_refused, read_totals
+from latentwire.runtime.send.spool import Bounds, Mark, Spool
+from latentwire.runtime.send.view import read_refused, read_totals
 
 CODEC, OTHER = "c0" * 32, "c1" * 32
 
