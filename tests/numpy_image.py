@@ -1,9 +1,9 @@
 """The body of an image packet in plain Python, written from its description: stages, escapes first, then words.
 
 Slow and clear, like `numpy_codec`, whose parts it uses. A stage is (symbols, rows), flat, elements that are not coded
-left out. Each stage starts with a whole step of all lanes; what is missing at its end is filled with symbols of
-probability one, which leave a lane's state alone. The last stage codes magnitudes; its signs are the lanes' first
-states and, where those do not suffice, words after all others.
+left out: hyper-latents first, then the groups of latents. Each stage starts with a whole step of all lanes; what is
+missing at its end is filled with symbols of probability one, which leave a lane's state alone. The last stage codes
+magnitudes; its signs are the lanes' first states and, where those do not suffice, words after all others.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ Stage = tuple[np.ndarray, np.ndarray]
 FILLER = (numpy_codec.TOTAL, 0)
 
 
-def magnitude_table(frequency: np.ndarray) -> np.ndarray:
-    """Frequencies of 0, 1, ..., the largest magnitude whose signs both have a column, and the escape."""
-    zero = (frequency.shape[1] - 1) // 2
-    pairs = [frequency[:, zero + k] + frequency[:, zero - k] for k in range(1, zero)]
-    return np.stack([frequency[:, zero], *pairs, frequency[:, 0] + frequency[:, -1]], axis=1)
+def magnitude_table(one_sided: np.ndarray) -> np.ndarray:
+    """Frequencies of 0, 1, ..., and the escape, of those that each sign has by itself."""
+    return np.concatenate([one_sided[:, :1], 2 * one_sided[:, 1:-1], one_sided[:, -1:]], axis=1)
+
+
+def signed_table(one_sided: np.ndarray) -> np.ndarray:
+    """Frequencies of ..., -1, 0, 1, ..., and the escape."""
+    return np.concatenate([one_sided[:, -2:0:-1], one_sided], axis=1)
 
 
 def stage_elements(
@@ -47,14 +50,18 @@ def sign_words(values: np.ndarray, rows: np.ndarray, frequency: np.ndarray) -> l
     return [sum(bit << k for k, bit in enumerate(bits[at : at + 16])) for at in range(0, len(bits), 16)]
 
 
-def encode_stages(stages: list[Stage], frequency: np.ndarray, lanes: int) -> bytes:
-    """Lane states, the number of escape bytes, the escapes, the words."""
-    zero, magnitudes = (frequency.shape[1] - 1) // 2, magnitude_table(frequency)
+def encode_stages(stages: list[Stage], hyper: np.ndarray, one_sided: np.ndarray, lanes: int) -> bytes:
+    """Lane states, the number of escape bytes, the escapes, the words.
+
+    ``hyper`` [D, S] and ``one_sided`` [R, M + 1] are the frequencies of hyper-latents and latents.
+    """
+    signed, magnitudes = signed_table(one_sided), magnitude_table(one_sided)
     elements, escapes = [], []
     for at, (symbols, rows) in enumerate(stages):
         last = at == len(stages) - 1
-        columns = np.abs(symbols) if last else symbols + zero
-        stage, escaped = stage_elements(symbols, columns, rows, magnitudes if last else frequency)
+        table = magnitudes if last else signed if at else hyper
+        columns = np.abs(symbols) if last else symbols + (table.shape[1] - 1) // 2
+        stage, escaped = stage_elements(symbols, columns, rows, table)
         elements += stage + [FILLER] * (-len(stage) % lanes if stage else lanes)
         escapes += escaped
     signs = sign_words(*stages[-1], magnitudes)

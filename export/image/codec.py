@@ -112,7 +112,7 @@ def facts(
     return dict(calibration) | {
         "pictures": len(chosen),
         "held_out_pictures": len(held),
-        "table_rows": int(tables.frequency.shape[0]),
+        "table_rows": len(tables.frequency) + len(tables.hyper_frequency),
     }
 
 

@@ -14,19 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latentwire.export.fit import COLUMNS, LAMBDA, ZERO, cluster, count_symbols, entropy, to_frequencies
+from latentwire.export.fit import COLUMNS, LAMBDA, RAREST, ZERO, cluster, count_symbols, entropy
 from latentwire.export.image.integers import analysis_of, network_of
 from latentwire.export.image.reference import Image, Pass, Rounding, knobs_of, latents_of, run
 from latentwire.export.image.tables import SIXTEENTHS, ImageTables, Knobs
-from latentwire.export.tables import QUALITIES
+from latentwire.export.tables import QUALITIES, TOTAL
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import ROWS, row_scale
 
 FIT_QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 HYPER_ROWS = 32
+MAGNITUDES = 256
+"""Magnitudes that the latents' tables hold, 0 among them; larger ones are escapes of two bytes and more."""
 BINS = 16
 """Bins per step of the offsets' histograms."""
-REACH = 130
+REACH = MAGNITUDES + 1
 """Offsets beyond this many steps are counted at it."""
 OFFSETS = np.arange(0.50, 0.03, -0.02)
 SPARED = 0.004
@@ -59,14 +61,15 @@ def fit_tables(network: ImageNetwork, images: Sequence[Image], rounds: int = 2) 
     rows = np.stack([row_histogram(measured.offsets[row], rounding.offsets[row], row) for row in range(ROWS)])
     shift = np.array([16 * mean_excess(measured.offsets[r], rounding.offsets[r]) for r in range(ROWS)], np.float32)
     uncoded = rounding.first_row - 1  # the table needs one row for all that is not coded
-    latent_frequency = to_frequencies(rows)[rounding.first_row :].astype(np.uint16)
+    certain = np.eye(1, MAGNITUDES + 1) * TOTAL
     return ImageTables(
         network=network_of(network.prior),
         analysis=analysis_of(network),
         knobs=replace(knobs, base=knobs.base - SIXTEENTHS * np.int32(uncoded)),
         hyper_curve=np.abs(np.arange(QUALITIES)[:, None] - np.asarray(FIT_QUALITIES)).argmin(1).astype(np.uint8),
-        hyper_index=np.where(hyper_index > 0, hyper_index + len(latent_frequency), 0).astype(np.uint8),
-        frequency=np.concatenate([hyper_frequency[:1], latent_frequency, hyper_frequency[1:]]),
+        hyper_index=hyper_index,
+        hyper_frequency=hyper_frequency,
+        frequency=np.concatenate([certain, one_sided(rows)[rounding.first_row :]]).astype(np.uint16),
         rounding=rounding.offsets[uncoded:],
         shift=shift[uncoded:],
     )
@@ -110,7 +113,7 @@ def fit_rounding(histograms: npt.NDArray[np.float64]) -> Rounding:
         chosen[row] = OFFSETS[int(np.argmin(costs))]
         nothing = float((histogram * centres() ** 2).sum())
         gain[row] = (nothing - min(costs) * histogram.sum()) / LAMBDA
-        bits[row] = entropy(row_histogram(histogram, float(chosen[row]), row)[None])[0] * histogram.sum()
+        bits[row] = signed_entropy(row_histogram(histogram, float(chosen[row]), row)) * histogram.sum()
     spared = np.maximum(gain, 0).cumsum() < SPARED * bits.sum()
     return Rounding(chosen, int(np.clip(spared.sum(), 1, ROWS - 1)))
 
@@ -124,7 +127,12 @@ def row_cost(histogram: npt.NDArray[np.float64], rounding: float, row: int) -> f
     excess = mean_excess(histogram, rounding)
     restored = symbols + np.where(symbols > 0, excess, 0)
     distortion = float((histogram * (centres() - restored) ** 2).sum() / total)
-    return distortion + LAMBDA * float(entropy(row_histogram(histogram, rounding, row)[None])[0])
+    return distortion + LAMBDA * signed_entropy(row_histogram(histogram, rounding, row))
+
+
+def signed_entropy(shares: npt.NDArray[np.float64]) -> float:
+    """Bits of a symbol of whose magnitudes these are the shares [M + 1]: all but 0 have a sign."""
+    return float(entropy(shares) + 1 - shares[0])
 
 
 def mean_excess(histogram: npt.NDArray[np.float64], rounding: float) -> float:
@@ -135,20 +143,33 @@ def mean_excess(histogram: npt.NDArray[np.float64], rounding: float) -> float:
 
 
 def row_histogram(histogram: npt.NDArray[np.float64], rounding: float, row: int) -> npt.NDArray[np.float64]:
-    """Shares [S] of the symbols of a row: what was found (it has no sign) and a little of the row's logistic."""
-    counts = np.bincount(np.floor(centres() + rounding).astype(np.int64), histogram, minlength=REACH + 2)
+    """Shares [M + 1] of the magnitudes of a row, the escape last: what was found, and a little of its logistic."""
+    counts = np.bincount(np.floor(centres() + rounding).astype(np.int64), histogram, minlength=REACH + 1)
     scale = float(row_scale(torch.tensor(float(row))))
-    edges = np.arange(REACH + 3) - rounding
+    edges = np.arange(REACH + 2) - rounding
     tail = 2 / (1 + np.exp(np.minimum(np.maximum(edges, 0) / scale, 700)))
     counts = counts + PRIOR_SAMPLES * (tail[:-1] - tail[1:])
-    shares = np.zeros(COLUMNS)
-    shares[ZERO] = counts[0]
-    shares[ZERO + 1 : COLUMNS - 1] = counts[1:ZERO] / 2
-    shares[1:ZERO] = counts[1:ZERO][::-1] / 2
-    shares[0] = counts[ZERO] / 2
-    shares[-1] = counts[ZERO] / 2 + counts[ZERO + 1 :].sum()
-    total = shares.sum()
-    return np.asarray(shares / total)
+    shares = np.append(counts[:MAGNITUDES], counts[MAGNITUDES:].sum())
+    return np.asarray(shares / shares.sum())
+
+
+def one_sided(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """12-bit frequencies int64 [D, M + 1] of magnitudes' shares [D, M + 1], each sign's own; see `ImageTables`.
+
+    What `to_frequencies` does, but the same for both signs: a magnitude counts twice, and 0 makes the sum even.
+    """
+    signs = np.full(shares.shape[1], 2)
+    signs[[0, -1]] = 1
+    scaled = shares * TOTAL / signs
+    frequency = np.where(scaled >= RAREST, np.maximum(np.rint(scaled), 1), 0).astype(np.int64)
+    frequency[:, [0, -1]] = np.maximum(frequency[:, [0, -1]], 1)
+    frequency[:, 0] += (frequency * signs).sum(1) % 2
+    for row in frequency:
+        while excess := int((row * signs).sum()) - TOTAL:
+            largest = int((row * signs).argmax())
+            pairs = min(abs(excess) // 2, max(1, int(row[largest]) // 8))
+            row[largest] -= np.sign(excess) * pairs * (2 // signs[largest])
+    return frequency
 
 
 def hyper_tables(histograms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:

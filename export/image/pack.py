@@ -27,6 +27,7 @@ from latentwire.export.graph.builder import (
 )
 from latentwire.export.graph.tap import CODED, COST, SENT
 from latentwire.export.image import prior, signs
+from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
 from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
@@ -61,7 +62,7 @@ def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
 
 
 def entries(op: Op, frequency: Value, lengths: Value) -> Value:
-    """`latents.encoder_entries` of frequencies int64 [D, S], flat, computed when the session is created."""
+    """`latents.encoder_entries` of frequencies int64 [rows, columns], flat, computed when the session is created."""
     start = op.CumSum(frequency, number(op, 1), exclusive=1)
     packed = op.Add(op.Add(frequency, op.Mul(start, 1 << 16)), op.Mul(op.Gather(lengths, frequency), 1 << 32))
     escape = op.Add(op.Slice(packed, [-1], [1 << 31], [1]), ESCAPED)
@@ -78,15 +79,25 @@ class Coded:
     packed: Value
 
 
+@dataclass(frozen=True)
+class Book:
+    """An alphabet and its `entries`."""
+
+    alphabet: Alphabet
+    entries: Value
+
+
 class Writer:
     """Collects the coded elements of hyper-latents and stages; `finish` entropy-codes them all at once."""
 
     def __init__(self, op: Op, tables: ImageTables) -> None:
-        self.op, self.tables = op, tables
-        frequency = op.Cast(table(op, tables.frequency, "frequency"), to=INT64)
+        self.op = op
         lengths = op.Cast(table(op, code_lengths(np.arange(TOTAL + 1)).astype(np.uint16), "code_lengths"), to=INT64)
-        self.entries = entries(op, frequency, lengths)
-        self.magnitude_entries = entries(op, signs.magnitude_frequencies(op, tables, frequency), lengths)
+        found = alphabets(op, tables)
+        self.hyper, self.signed, self.magnitudes = (
+            Book(alphabet, entries(op, alphabet.frequency, lengths))
+            for alphabet in (found.hyper, found.signed, found.magnitudes)
+        )
         # For `steps`: times half a step in sixteenths it is the rounding offset in sixteenths.
         self.lean = table(op, tables.rounding * (SIXTEENTHS / HALF), "rounding")
         self.stages: list[Coded] = []
@@ -96,7 +107,7 @@ class Writer:
         op = self.op
         coded = op.Cast(rows, to=BOOL)
         symbols = op.Sub(op.Cast(hyper, to=INT32), HYPER_ZERO)
-        self.note_where(coded, symbols, rows)
+        self.note_where(coded, symbols, rows, self.hyper)
         return op.Where(coded, hyper, integer.constant(op, HYPER_ZERO, np.uint8))  # type: ignore[no-any-return]
 
     def code(self, found: prior.Prediction, scaled: Value) -> Value | None:
@@ -109,7 +120,7 @@ class Writer:
             return None
         steps = self.steps(flat(op, offset), flat(op, op.Cast(found.rows, to=INT32)))
         symbols = op.Mul(op.Reshape(whole(op, steps), op.Shape(offset)), op.Cast(found.coded, to=INT32))
-        self.note_where(found.coded, symbols, found.rows)
+        self.note_where(found.coded, symbols, found.rows, self.signed)
         scaled_up = op.Mul(op.Cast(symbols, to=FLOAT), float(SIXTEENTHS))
         return scaled_up if found.mean is None else op.Add(scaled_up, found.mean)  # type: ignore[no-any-return]
 
@@ -118,7 +129,8 @@ class Writer:
         op = self.op
         offset, rows = self.pick(found.coded, offset, found.rows)
         rows = op.Cast(rows, to=INT32)
-        self.note(whole(op, self.steps(offset, rows)), rows, magnitudes=True)
+        values = whole(op, self.steps(offset, rows))
+        self.note(values, op.Abs(values), rows, self.magnitudes)
 
     def steps(self, offset: Value, rows: Value) -> Value:
         """Offsets from the mean [n] in sixteenths of a step, as steps, moved away from 0 by the rounding of their rows.
@@ -142,20 +154,18 @@ class Writer:
         places = op.Compress(everywhere, flat(op, coded))
         return [op.GatherElements(flat(op, picture), places) for picture in pictures]
 
-    def note_where(self, coded: Value, symbols: Value, rows: Value) -> None:
+    def note_where(self, coded: Value, symbols: Value, rows: Value, book: Book) -> None:
         """Note those symbols int32 that are coded; ``rows`` are their bytes of table rows, of the same shape."""
         symbols, rows = self.pick(coded, symbols, rows)
-        self.note(symbols, self.op.Cast(rows, to=INT32))
+        self.note(symbols, symbols, self.op.Cast(rows, to=INT32), book)
 
-    def note(self, values: Value, rows: Value, magnitudes: bool = False) -> None:
-        """Keep values int32 [n] of table rows int32 [n], or only their magnitudes, for the entropy coder."""
-        op, tables = self.op, self.tables
+    def note(self, values: Value, looked_up: Value, rows: Value, book: Book) -> None:
+        """Keep values int32 [n] for the entropy coder, looked up as symbols int32 [n] in table rows int32 [n]."""
+        op, alphabet = self.op, book.alphabet
         values.name = f"{SENT}{len(self.stages)}"
-        columns = signs.magnitude_columns(tables) if magnitudes else tables.frequency.shape[1]
-        column = op.Abs(values) if magnitudes else op.Add(values, tables.zero_column)
-        place = op.Add(op.Mul(rows, columns + 1), op.Clip(op.Add(column, 1), 0, columns))
-        entries = self.magnitude_entries if magnitudes else self.entries
-        self.stages.append(Coded(values, op.GatherElements(entries, place)))
+        column = op.Clip(op.Add(looked_up, alphabet.zero + 1), 0, alphabet.columns)
+        place = op.Add(op.Mul(rows, alphabet.columns + 1), column)
+        self.stages.append(Coded(values, op.GatherElements(book.entries, place)))
 
     def finish(self) -> tuple[Value, Value]:
         """(Lane states, escapes and words as bytes int64 [n], log2 of the lanes)."""

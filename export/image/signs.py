@@ -12,28 +12,9 @@ from __future__ import annotations
 from latentwire.export.graph import rans
 from latentwire.export.graph.builder import INT64, Op, Value, flat, number, vector
 from latentwire.export.graph.rans import WORD
-from latentwire.export.image.tables import ImageTables
 
 BITS = 16
 WEIGHTS = [1 << k for k in range(BITS)]
-
-
-def magnitude_columns(tables: ImageTables) -> int:
-    """Columns of `magnitude_frequencies`: magnitudes of which both signs have a column, and the escape."""
-    return tables.zero_column + 1
-
-
-def magnitude_frequencies(op: Op, tables: ImageTables, frequency: Value) -> Value:
-    """Frequencies int64 [D, magnitude columns] of |symbol| from those of symbols, int64 [D, S].
-
-    The lowest symbol, whose negative has no column, joins the escape.
-    """
-    zero = tables.zero_column
-    certain = op.Slice(frequency, [zero], [zero + 1], [1])
-    positive = op.Slice(frequency, [zero + 1], [2 * zero], [1])
-    negative = op.Slice(frequency, [zero - 1], [0], [1], [-1])
-    escape = op.Add(op.Slice(frequency, [0], [1], [1]), op.Slice(frequency, [2 * zero], [2 * zero + 1], [1]))
-    return op.Concat(certain, op.Add(positive, negative), escape, axis=1)  # type: ignore[no-any-return]
 
 
 def to_words(op: Op, negative: Value) -> Value:

@@ -108,17 +108,18 @@ class Network:
 
 @dataclass(frozen=True)
 class ImageTables:
-    """Everything between the transforms and the bytes, for L latents, Z hyper-latents, D table rows and S columns.
+    """Everything between the transforms and the bytes, for L latents and Z hyper-latents.
 
     Attributes:
         network: the integer network.
         analysis: layers of the hyper-analysis, the encoder's own affair.
         knobs: what quality selects.
         hyper_curve: uint8 [256], which row of ``hyper_index`` a quality has.
-        hyper_index: uint8 [C, Z], table row of each hyper-latent.
-        frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol
-            k - (S - 1) / 2. Row 0 is the certain one: what belongs to it is 0 and not coded. Rows up to R - 1 are the
-            latents', the others the hyper-latents'.
+        hyper_index: uint8 [C, Z], row of ``hyper_frequency`` of each hyper-latent.
+        hyper_frequency: uint16 [D, S], each row sums to 4096; the last column is the escape, column k is symbol
+            k - (S - 1) / 2. Row 0 is the certain one: what belongs to it is 0 and not coded.
+        frequency: uint16 [R, M + 1], of the latents' symbols, to whose sign the rows are blind: column 0 is symbol 0,
+            column k is k and is -k, the last is the escape; with both signs each row sums to 4096. Row 0 is certain.
         rounding: float32 [R], 0 to 1/2, added to the magnitude before floor. The encoder's own affair.
         shift: float32 [R], how far beyond a nonzero symbol its latents lie on average, in sixteenths of a step. The
             decoder's own affair.
@@ -129,14 +130,14 @@ class ImageTables:
     knobs: Knobs
     hyper_curve: npt.NDArray[np.uint8]
     hyper_index: npt.NDArray[np.uint8]
+    hyper_frequency: npt.NDArray[np.uint16]
     frequency: npt.NDArray[np.uint16]
     rounding: npt.NDArray[np.float32]
     shift: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        if self.frequency.shape[0] > 1 << 7:
-            raise ValueError(f"at most 128 table rows fit beside a symbol, found {self.frequency.shape[0]}")
-        if (self.frequency.astype(np.int64).sum(1) != TOTAL).any():
+        hyper, latents = self.hyper_frequency.astype(np.int64), self.frequency.astype(np.int64)
+        if (hyper.sum(1) != TOTAL).any() or (latents.sum(1) + latents[:, 1:-1].sum(1) != TOTAL).any():
             raise ValueError(f"every table row must sum to {TOTAL}")
 
     @property
@@ -159,9 +160,9 @@ class ImageTables:
         return len(self.rounding)
 
     @property
-    def zero_column(self) -> int:
-        """Column of symbol 0."""
-        return (int(self.frequency.shape[1]) - 1) // 2
+    def magnitudes(self) -> int:
+        """M, how many magnitudes the latents' tables hold, 0 among them."""
+        return int(self.frequency.shape[1]) - 1
 
     def codec_id(self) -> bytes:
         """SHA-256 over the contract; floats enter by their bytes, so nothing is ever recomputed."""
@@ -170,6 +171,7 @@ class ImageTables:
             "base": self.knobs.base,
             "hyper_curve": self.hyper_curve,
             "hyper_index": self.hyper_index,
+            "hyper_frequency": self.hyper_frequency,
             "frequency": self.frequency,
         }
         for layer in self.network.layers:

@@ -25,6 +25,7 @@ from latentwire.export.graph.builder import (
     vector,
 )
 from latentwire.export.image import prior, signs
+from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.pack import SYMBOL_LIMIT
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
 from latentwire.runtime.packet import Limits, Status
@@ -86,16 +87,24 @@ class Spread:
         return op.Mul(grid, op.Cast(self.present, to=dtype))  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Book:
+    """An alphabet and its `rans.slot_table`."""
+
+    alphabet: Alphabet
+    slots: Value
+
+
 class Reader:
     """Decodes one stage after the other; a stage that is refused, and all after it, hold zeros."""
 
     def __init__(self, op: Op, tables: ImageTables, parsed: wire.Parsed) -> None:
-        self.op, self.tables, self.parsed = op, tables, parsed
-        frequency = table(op, tables.frequency.astype("int64"), "frequency")
-        self.slots = rans.slot_table(op, frequency, *tables.frequency.shape)
-        latents = op.Slice(frequency, [0], [tables.latent_rows])
-        magnitudes = signs.magnitude_frequencies(op, tables, latents)
-        self.magnitude_slots = rans.slot_table(op, magnitudes, tables.latent_rows, signs.magnitude_columns(tables))
+        self.op, self.parsed = op, parsed
+        found = alphabets(op, tables)
+        self.hyper, self.signed, self.magnitudes = (
+            Book(alphabet, rans.slot_table(op, alphabet.frequency, alphabet.rows, alphabet.columns))
+            for alphabet in (found.hyper, found.signed, found.magnitudes)
+        )
         self.beyond = table(op, tables.shift, "shift")
         self.escaped, complete, words = self.read_escapes(parsed.body)
         self.stream, self.words = words
@@ -130,7 +139,7 @@ class Reader:
         """Hyper-latents' symbols plus `HYPER_ZERO`, bytes, of table rows uint8 [1, h / 4, w / 4, Z]."""
         op = self.op
         coded = op.Cast(rows, to=BOOL)
-        values = self.take(op.Cast(op.Compress(flat(op, rows), flat(op, coded)), to=INT32))
+        values = self.take(op.Cast(op.Compress(flat(op, rows), flat(op, coded)), to=INT32), self.hyper)
         symbols = self.spread(coded).place(op, values, INT32)
         self.symbols.append(symbols)
         return op.Cast(op.Clip(op.Add(symbols, HYPER_ZERO), 0, integer.BYTE), to=UINT8)  # type: ignore[no-any-return]
@@ -139,7 +148,7 @@ class Reader:
         """Decoded latents of one group, in sixteenths of a step; nothing needs the last one's."""
         op = self.op
         rows = op.Cast(op.Compress(flat(op, found.rows), flat(op, found.coded)), to=INT32)
-        values = self.take_signed(rows) if found.last else self.take(rows)
+        values = self.take_signed(rows) if found.last else self.take(rows, self.signed)
         # One row more, for there is always one value at least.
         beyond = op.GatherElements(self.beyond, op.Slice(op.Pad(rows, [0, 1], 0), [0], op.Shape(values)))
         floats = op.Cast(values, to=FLOAT)
@@ -160,17 +169,17 @@ class Reader:
         order = op.Clip(op.Sub(op.CumSum(flat(op, op.Cast(present, to=INT32)), 0), 1), 0, 1 << 30)
         return Spread(present, order)
 
-    def take(self, rows: Value) -> Value:
+    def take(self, rows: Value, book: Book) -> Value:
         """Symbols int32 [max(n, 1)] of elements with table rows int32 [n]."""
         op = self.op
-        found, escaped = self.columns(rows, self.slots, self.tables.frequency.shape[1])
-        symbols = op.Where(escaped, self.next_escapes(escaped), op.Sub(found, self.tables.zero_column))
+        found, escaped = self.columns(rows, book)
+        symbols = op.Where(escaped, self.next_escapes(escaped), op.Sub(found, book.alphabet.zero))
         return self.bounded(symbols)
 
     def take_signed(self, rows: Value) -> Value:
         """The same of the last group, whose signs come after its magnitudes."""
         op = self.op
-        found, escaped = self.columns(rows, self.magnitude_slots, signs.magnitude_columns(self.tables))
+        found, escaped = self.columns(rows, self.magnitudes)
         signed = op.Cast(op.And(op.Greater(found, 0), op.Not(escaped)), to=INT64)
         self.signs = signs.Signs(op, self.states, self.stream, self.position, op.ReduceSum(signed, [0]))
         order = op.Min(op.CumSum(signed, 0, exclusive=1), op.Sub(op.Shape(self.signs.negative), 1))
@@ -178,7 +187,7 @@ class Reader:
         values = op.Where(escaped, self.next_escapes(escaped), op.Mul(found, op.Sub(1, op.Mul(negative, 2))))
         return self.bounded(values)
 
-    def columns(self, rows: Value, slots: Value, columns: int) -> tuple[Value, Value]:
+    def columns(self, rows: Value, book: Book) -> tuple[Value, Value]:
         """(Table columns int64 [max(n, 1)] of elements with table rows int32 [n], whether they are escapes).
 
         Where nothing may or need be decoded, one element of row 0 is: it leaves the lanes alone.
@@ -190,9 +199,9 @@ class Reader:
         todo = op.Mul(op.Shape(rows), op.Cast(op.Equal(self.status, 0), to=INT64))
         kept = op.Cast(op.Slice(rows, [0], todo), to=INT64)
         grid = rans.grid(op, kept, op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)
-        decoded, self.states, self.position = rans.decode(op, slots, grid, self.states, self.stream, self.position)
+        decoded, self.states, self.position = rans.decode(op, book.slots, grid, self.states, self.stream, self.position)
         found = op.Slice(flat(op, decoded), [0], op.Max(todo, 1))
-        return found, op.And(op.Equal(found, columns - 1), op.Greater(todo, 0))
+        return found, op.And(op.Equal(found, book.alphabet.columns - 1), op.Greater(todo, 0))
 
     def bounded(self, values: Value) -> Value:
         """As int32; an escape of a forged packet may be anything."""

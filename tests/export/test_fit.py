@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from latentwire.export import fit
+from latentwire.export.image.fit import one_sided
 from latentwire.export.tables import escape_bits
 
 
@@ -83,6 +84,29 @@ def test_frequencies_always_sum_to_4096_with_an_escape(shares, spike):
     assert (frequency.sum(1) == 4096).all()
     assert (frequency >= 0).all()
     assert (frequency[:, -1] >= 1).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.just(258)), elements=st.floats(0, 1e6)),
+    st.sampled_from([0, 1, 40, 257]),
+)
+def test_frequencies_of_both_signs_sum_to_4096_with_zero_and_an_escape(shares, spike):
+    shares[:, spike] += 1e-3
+    frequency = one_sided(shares / shares.sum(1, keepdims=True))
+    assert (frequency.sum(1) + frequency[:, 1:-1].sum(1) == 4096).all()
+    assert (frequency >= 0).all()
+    assert (frequency[:, [0, -1]] >= 1).all()
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0, 30.0, 150.0])
+def test_frequencies_of_both_signs_cost_next_to_nothing(scale):
+    edges = np.append(0, np.arange(258) + 0.5)
+    tail = 2 / (1 + np.exp(np.minimum(edges / scale, 700)))
+    shares = np.append(tail[:-1] - tail[1:], tail[-1])[None] / tail[0]
+    frequency = one_sided(shares).astype(float) * np.array([1, *[2] * 257, 1])
+    lengths = -np.log2(np.maximum(frequency, 2.0**-16) / 4096)  # an escape of two bytes
+    assert 0 <= (shares * lengths).sum() / fit.entropy(shares)[0] - 1 < 0.006
 
 
 @pytest.mark.parametrize("rows", [1, 257])

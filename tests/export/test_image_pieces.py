@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_images import picture, small_network
 
 from latentwire.export.image import reference
-from latentwire.export.image.fit import fit_tables
+from latentwire.export.image.fit import MAGNITUDES, fit_tables
 from latentwire.export.image.pack import build_pack
 from latentwire.export.image.pieces import LIMITS
 from latentwire.export.image.tables import HYPER_PATCH, ImageTables
@@ -69,7 +69,7 @@ def test_symbols_are_torchs_and_come_back(small, quality, spread):
     np.testing.assert_array_equal(found["hyper_symbols"], wanted.hyper)
     np.testing.assert_array_equal(found["symbols"], wanted.symbols)
     if spread > 1:
-        assert (np.abs(found["symbols"]) > 128).mean() > 0.04
+        assert (np.abs(found["symbols"]) >= MAGNITUDES).mean() > 0.03
 
 
 def test_the_network_matters(small):
@@ -81,8 +81,9 @@ def test_the_network_matters(small):
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
-def test_the_bytes_are_those_of_an_independent_coder(small, quality):
-    latents = small.latents(picture(64, 128))
+@pytest.mark.parametrize("spread", [1.0, 20.0])
+def test_the_bytes_are_those_of_an_independent_coder(small, quality, spread):
+    latents = small.latents(picture(64, 128)) * np.float32(spread)
     packet, wanted = small.packet(latents, (64, 128, 3), quality), small.reference(latents, quality)
     rows, symbols = wanted.rows, wanted.symbols
     index = np.broadcast_to(small.tables.hyper_rows(quality).astype(np.int64), wanted.hyper.shape)
@@ -92,7 +93,8 @@ def test_the_bytes_are_those_of_an_independent_coder(small, quality):
         coded = part > 0
         stages.append((symbols[..., start : start + size][coded], part[coded]))
     lanes = 1 << (packet[8] & 15)
-    body = numpy_image.encode_stages(stages, small.tables.frequency.astype(np.int64), lanes)
+    frequencies = small.tables.hyper_frequency.astype(np.int64), small.tables.frequency.astype(np.int64)
+    body = numpy_image.encode_stages(stages, *frequencies, lanes)
     fields = numpy_codec.Fields(small.tables.codec_id()[:4], quality, lanes, (64, 128, 3), body)
     assert packet == numpy_codec.write_fields(fields)
 
@@ -107,6 +109,11 @@ def test_positions_of_padding_only_are_not_coded(small, size):
     assert found["status"] == Status.OK
     assert not grid[used[0] :].any()
     assert not grid[:, used[1] :].any()
+
+
+def test_the_widest_row_has_a_column_for_every_magnitude(small):
+    assert small.tables.magnitudes == MAGNITUDES
+    assert (small.tables.frequency[-1] > 0).all()
 
 
 @settings(max_examples=20, deadline=None)
