@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from latentwire.export import refine
 from latentwire.export.errors import QuantizationError
 from latentwire.export.graph.builder import IR_VERSION, duplicate
 from latentwire.export.transforms import module_of, quiet
@@ -70,7 +71,7 @@ def static_qdq(
     float_outputs: Sequence[str],
     keep_float: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """A model whose nodes of those operators take uint8, ranges by the smallest and largest value on ``feeds``.
+    """A model whose nodes of those operators take uint8, ranges and weights as `refine` finds them on ``feeds``.
 
     Args:
         model: float; it is not changed.
@@ -79,6 +80,28 @@ def static_qdq(
         float_outputs: operators whose outputs are not.
         keep_float: names of nodes that stay as they are.
     """
+    runs = list(feeds)
+
+    def quantize(ranges: Mapping[str, Any]) -> onnx.ModelProto:
+        return plain_qdq(model, runs, operators, float_outputs=float_outputs, keep_float=keep_float, ranges=ranges)
+
+    whole = quantize({})
+    found = refine.observe(model, whole, runs)
+    quantized = quantize(refine.ranges_of(whole, found))
+    refine.refine_weights(quantized, model, found)
+    return quantized
+
+
+def plain_qdq(
+    model: onnx.ModelProto,
+    feeds: Iterable[Mapping[str, npt.NDArray[Any]]],
+    operators: Sequence[str],
+    *,
+    float_outputs: Sequence[str],
+    keep_float: Sequence[str],
+    ranges: Mapping[str, Any],
+) -> onnx.ModelProto:
+    """The quantizer's own work: ranges by the smallest and largest value but for those given, weights rounded."""
     with tempfile.TemporaryDirectory() as folder, quiet():
         target = Path(folder) / "int8.onnx"
         quantize_static(
@@ -93,7 +116,10 @@ def static_qdq(
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=list(keep_float),
-            extra_options={"OpTypesToExcludeOutputQuantization": list(float_outputs)},
+            extra_options={
+                "OpTypesToExcludeOutputQuantization": list(float_outputs),
+                "TensorQuantOverrides": dict(ranges),
+            },
         )
         quantized = onnx.load(target)
     quantized.ir_version = IR_VERSION
