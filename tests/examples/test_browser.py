@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-from devtools import Chromium
+from devtools import Chromium, served
 from matrix.environments import JAVASCRIPT, SkippedError, browser
 from PIL import Image
 
@@ -30,15 +27,8 @@ def address(tmp_path: Path) -> Iterator[str]:
     (site / "node_modules").symlink_to(JAVASCRIPT / "node_modules")
     (site / "encoder.onnx").symlink_to(locate("photo") / "encoder.int8.onnx")
     (site / "decoder.onnx").symlink_to(locate("photo") / "decoder.fp32.onnx")
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(site) as found:
+        yield found
 
 
 def picture() -> np.ndarray:

@@ -13,9 +13,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
-from matrix.environments import JAVASCRIPT, SkippedError, compiled, packages
+from matrix.environments import SkippedError, compiled
 from onnxruntime.tools.ort_format_model.ort_model_processor import OrtFormatModelProcessor
 from onnxruntime.tools.reduced_build_config_parser import parse_config
+from readmes import code_blocks, run_javascript
 
 from latentwire.export.assemble import nested_graphs
 from latentwire.export.errors import ParityError
@@ -48,12 +49,6 @@ def described(folder: Path) -> dict:
 
 def session(path: Path) -> ort.InferenceSession:
     return ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
-def blocks(folder: Path, language: str) -> list[str]:
-    """The README's code in a language."""
-    parts = (folder / "README.md").read_text(encoding="utf-8").split(f"```{language}\n")[1:]
-    return [part.partition("```")[0] for part in parts]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -286,7 +281,7 @@ def test_export_packages_too_and_the_bundle_stays_valid(digits, tmp_path):
 
 
 def test_the_readmes_python_runs(folders):
-    (block,) = blocks(folders / "linux-arm64", "python")
+    (block,) = code_blocks(folders / "linux-arm64", "python")
     done = subprocess.run(
         [sys.executable, "-c", block], cwd=folders / "linux-arm64", capture_output=True, text=True, check=False
     )
@@ -296,7 +291,7 @@ def test_the_readmes_python_runs(folders):
 
 
 def test_the_readmes_cpp_runs(folders, tmp_path):
-    (block,) = blocks(folders / "linux-arm64", "cpp")
+    (block,) = code_blocks(folders / "linux-arm64", "cpp")
     (tmp_path / "app.cpp").write_text(block)
     try:
         program = compiled(tmp_path, tmp_path / "app.cpp")
@@ -308,27 +303,12 @@ def test_the_readmes_cpp_runs(folders, tmp_path):
 
 
 def test_the_readmes_javascript_runs(folders, tmp_path):
-    """In Node, with onnxruntime-web; files come from the folder where a browser would fetch them."""
-    try:
-        packages(tmp_path)
-    except SkippedError as fault:
-        pytest.skip(str(fault))
-    (block,) = blocks(folders / "web", "javascript")
-    fetched = (
-        "import { readFileSync } from 'node:fs';\nglobalThis.fetch = async (p) => new Response(readFileSync(p));\n"
-    )
-    end = "\nif (packet.length !== (await load('golden/q128.packet')).length) throw new Error('another packet');\n"
-    (tmp_path / "app.mjs").write_text(f"{fetched}{block}{end}process.exit(0);\n")
-    (tmp_path / "node_modules").symlink_to(JAVASCRIPT / "node_modules")
-    command = ["node", "--preserve-symlinks", tmp_path / "app.mjs"]
-    done = subprocess.run(command, cwd=folders / "web", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "restored [ 16, 64 ]" in done.stdout
+    assert "restored [ 16, 64 ]" in run_javascript(folders / "web", tmp_path)
 
 
 def test_other_languages_name_the_files_that_are_there(folders):
     for name, language in (("android", "kotlin"), ("ios", "swift"), ("qnn", "python"), ("qnn", "cpp")):
-        text = "\n".join(blocks(folders / name, language))
+        text = "\n".join(code_blocks(folders / name, language))
         named = {word for word in text.replace('"', " ").split() if word.startswith(("models/", "golden/"))}
         assert named
         assert all((folders / name / path).is_file() for path in named), named
