@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from latentwire.export.errors import ParityError
-from latentwire.export.graph.builder import stamp
+from latentwire.export.graph.builder import duplicate, stamp
 from latentwire.export.targets.chain import CODER, Array, Chain
+from latentwire.export.targets.depthwise import in_blocks
 from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
 from latentwire.export.targets.ortformat import open_session, session_like, to_ort
 from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
@@ -33,11 +34,13 @@ class Part:
         folder: below the target's folder.
         models: what they are as ONNX. Transforms stay that, for accelerators to compile; all others are converted.
         coder_folder: where the integer pieces lie, if not in ``folder``.
+        rewritten: what is converted in place of a model: one that does the same.
     """
 
     folder: str
     models: Models
     coder_folder: str | None = None
+    rewritten: Callable[[onnx.ModelProto], onnx.ModelProto] = duplicate
 
     def place(self, name: str) -> str:
         """Where a model lies below the target's folder."""
@@ -54,7 +57,7 @@ class Part:
             if place.suffix == ".onnx":
                 (root / place).write_bytes(model.SerializeToString())
             elif str(place.parent) == self.folder:
-                converted[name] = model.SerializeToString()
+                converted[name] = self.rewritten(model).SerializeToString()
         if converted:
             to_ort(converted, root / self.folder)
 
@@ -88,7 +91,9 @@ def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None, cali
     """
     found = []
     if target.assemblies:
-        found.append(Part("models", read(bundle, {"encoder": target.encoder, "decoder": target.decoder})))
+        models = read(bundle, {"encoder": target.encoder, "decoder": target.decoder})
+        blocks = target.blocks and bundle.manifest.input.is_picture  # several items at a time would not fit
+        found.append(Part("models", models, rewritten=in_blocks if blocks else duplicate))
     if target.pieces is not None:
         models = read(bundle, {"analysis": target.pieces, "synthesis": target.decoder}) | read_coder(bundle)
         models = models if shape is None else static(models, bundle, shape)

@@ -33,6 +33,8 @@ class Target:
         assemblies: whether it gets the two assemblies, for the CPU provider.
         pieces: variants of the analysis transform where it gets the pieces; None where it does not.
         static: whether its accelerator takes static shapes only.
+        blocks: whether depthwise convolutions of bytes in its assemblies are made convolutions of blocks: see
+            `latentwire.export.targets.depthwise`.
         accelerators: names of the operator lists that its report reads the pieces against.
     """
 
@@ -43,6 +45,7 @@ class Target:
     assemblies: bool = True
     pieces: tuple[str, ...] | None = None
     static: bool = False
+    blocks: bool = False
     accelerators: tuple[str, ...] = ()
 
 
@@ -52,7 +55,7 @@ TARGETS = (
     Target("ios", "iOS", pieces=FLOATS, accelerators=("coreml-mlprogram", "coreml-neuralnetwork", "xnnpack")),
     # Quantized anew, from the float transforms: see `latentwire.export.targets.qnn`.
     Target("qnn", "Qualcomm NPU (QNN)", assemblies=False, pieces=FLOATS, static=True, accelerators=("qnn",)),
-    Target("web", "Browser", encoder=WEB_ENCODER),
+    Target("web", "Browser", encoder=WEB_ENCODER, blocks=True),
     Target("linux-arm64", "Linux on ARM64", accelerators=("xnnpack",)),
 )
 

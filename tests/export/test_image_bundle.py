@@ -14,6 +14,7 @@ from latentwire.export.errors import ExportError
 from latentwire.export.graph.integer import WEIGHT_LIMIT
 from latentwire.export.image.codec import export_image
 from latentwire.export.image.integers import network_of
+from latentwire.export.targets.depthwise import Finder
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.cli import main
 from latentwire.runtime.decoder import Decoder
@@ -46,6 +47,11 @@ def test_int8_is_the_encoders_default_and_its_own(bundle):
     assert manifest.default_variant == {"encoder": "int8", "decoder": "fp32"}
     assert set(manifest.variants("decoder")) == {"fp32", "fp16"}
     assert Encoder(bundle).variant == "int8"
+
+
+def test_the_web_target_finds_what_it_rewrites(bundle):
+    model = onnx.load_model_from_string(open_bundle(bundle).read_model("encoder", "int8"))
+    assert len(Finder(model.graph).all()) == 3
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 1), (17, 33, 3), (65, 127, 1), (128, 64, 3)])
