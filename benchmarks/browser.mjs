@@ -13,7 +13,7 @@ const read = async (name) => (await fetch(name)).arrayBuffer();
 export async function open(threads, name) {
   runtimes[threads] ??= await import(`/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs?threads=${threads}`);
   runtimes[threads].env.wasm.numThreads = threads;
-  const model = new Uint8Array(await read(`${name}.onnx`));
+  const model = new Uint8Array(await read(`${name}.model`));
   const began = performance.now();
   sessions[`${name}/${threads}`] = await runtimes[threads].InferenceSession.create(model);
   return performance.now() - began;

@@ -3,9 +3,10 @@
     python benchmarks/browser.py [--out benchmarks/results/browser.json] [--bundle photo] [--images FOLDER]
 
 Takes `$LATENTWIRE_DATA/kodak/*.png`, one after the other, and each through Python (one thread) and the browser in turn:
-every encoder whole and its two pieces, at one quality, and the default decoder on Python's packet; in the browser the
-default encoder with two threads too. Medians over the pictures, in memory, sessions open and warm: by the clock, and of
-the thread's own processor time, which says more on a busy machine. Fails if a packet of the same latents has other
+the encoder of the target `web`, every encoder of the bundle whole and its two pieces, at one quality, and the default
+decoder on Python's packet; in the browser the default encoder with two threads too. Medians over the pictures, in
+memory, sessions open and warm: by the clock, and of the thread's own processor time, which says more on a busy machine;
+`--every 6` is a quick look. Fails if a packet of the same latents has other
 bytes in the browser. Needs Chromium and npm, as `make matrix` does.
 """
 
@@ -40,10 +41,14 @@ from photo_codec import machine, read_pictures
 from rate_distortion import Picture
 
 from latentwire.export import measure
+from latentwire.export.targets import package_bundle
+from latentwire.export.targets.ortformat import open_session
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle import open_bundle
 
 HERE = Path(__file__).parent
+PACKAGED = "encoder.web"
+"""The encoder of the target's folder among the models."""
 WARM = 3
 """Runs of a session that do not count: V8 compiles again what is hot."""
 
@@ -92,12 +97,16 @@ def measured(work: Callable[[], Any], processor: Callable[[], float]) -> tuple[S
 class Bench:
     """The same models in Python and in a page."""
 
-    def __init__(self, folder: Path, subject: Subject, quality: int) -> None:
+    def __init__(self, folder: Path, subject: Subject, quality: int, packaged: bytes) -> None:
+        """``packaged`` is the file of the encoder that was packaged for browsers."""
         self.folder, self.subject, self.quality = folder, subject, np.asarray(quality, np.uint8)
         encoders = subject.variants("encoder")
         self.decoder = f"decoder.{subject.manifest.default_variant['decoder']}"
-        self.encoding = [f"{role}.{name}" for name in encoders for role in ("encoder", "analysis")] + ["pack.exact"]
-        self.sessions = {name: self.open(name) for name in (*self.encoding, self.decoder)}
+        bundled = [f"{role}.{name}" for name in encoders for role in ("encoder", "analysis")]
+        self.put(PACKAGED, packaged)
+        self.sessions = {PACKAGED: open_session(packaged)}
+        self.sessions |= {name: self.open(name) for name in (*bundled, "pack.exact", self.decoder)}
+        self.encoding = [name for name in self.sessions if name != self.decoder]
         self.default = f"{subject.manifest.default_variant['encoder']}"
         self.spent: dict[str, dict[str, list[Spent]]] = defaultdict(lambda: defaultdict(list))
         self.packets: list[int] = []
@@ -107,8 +116,12 @@ class Bench:
     def open(self, name: str) -> ort.InferenceSession:
         """A session here; the file goes to the page's folder."""
         role, variant = name.split(".")
-        (self.folder / f"{name}.onnx").write_bytes(self.subject.bundle.read_model(role, variant))
+        self.put(name, self.subject.bundle.read_model(role, variant))
         return self.subject.session(role, variant)
+
+    def put(self, name: str, data: bytes) -> None:
+        """A model's file, for the page; what is in it says whether it is ONNX."""
+        (self.folder / f"{name}.model").write_bytes(data)
 
     def picture(self, page: Page, at: int, picture: Picture) -> None:
         """One picture, each model here and then there."""
@@ -148,10 +161,17 @@ class Bench:
         }
 
 
-def compare(folder: Path, subject: Subject, quality: int, pictures: Sequence[Picture]) -> dict[str, Any]:
+def packaged_encoder(codec: str, folder: Path) -> bytes:
+    """The encoder's file of what `latentwire package` writes below the folder."""
+    (found,) = package_bundle(codec, folder, ["web"])
+    (path,) = found.path.glob("models/encoder.*.ort")
+    return path.read_bytes()
+
+
+def compare(folder: Path, codec: str, quality: int, pictures: Sequence[Picture]) -> dict[str, Any]:
     """Both sides over all pictures, the first ones again at the end for those that warmed up."""
     program = environments.browser(folder)[-1]
-    bench = Bench(folder, subject, quality)
+    bench = Bench(folder, Subject(open_bundle(codec)), quality, packaged_encoder(codec, folder))
     with site(folder) as address, Chromium(program) as browser:
         page = browser.open(address)
         page.evaluate("import('/browser.mjs').then((module) => void Object.assign(window, module))")
@@ -185,7 +205,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pictures = read_pictures(arguments.images)[:: arguments.every]
     with tempfile.TemporaryDirectory() as folder:
-        figures = compare(Path(folder), Subject(open_bundle(arguments.bundle)), arguments.quality, pictures)
+        figures = compare(Path(folder), arguments.bundle, arguments.quality, pictures)
     print(json.dumps(figures, indent=1))
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
