@@ -94,7 +94,7 @@ def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str)
     source, result = ("input", "latents") if role == "analysis" else ("latents", "output")
     declared = family.contract.shape if role == "analysis" else family.latent_shape
     axes = {i: torch.export.Dim(str(name), min=1) for i, name in enumerate(declared) if isinstance(name, str)}
-    model = trace(module, [example], axes, [source], result, role)
+    model = trace(module, [example], [axes], [source], result, role)
     name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
     return model
 
@@ -102,7 +102,7 @@ def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str)
 def trace(
     module: nn.Module,
     examples: Sequence[torch.Tensor],
-    axes: Mapping[int, Any],
+    axes: Sequence[Mapping[int, Any]],
     inputs: Sequence[str],
     output: str,
     role: str,
@@ -112,7 +112,7 @@ def trace(
     Args:
         module: the transform.
         examples: its inputs.
-        axes: what torch.export is told of the first input's dynamic axes; the others have none.
+        axes: what torch.export is told of each input's dynamic axes; those that are left out have none.
         inputs: names of the graph's inputs.
         output: name of its output.
         role: named in errors.
@@ -127,7 +127,7 @@ def trace(
                 tuple(examples),
                 input_names=list(inputs),
                 output_names=[output],
-                dynamic_shapes=(dict(axes), *({} for _ in examples[1:])),
+                dynamic_shapes=(*map(dict, axes), *({} for _ in examples[len(axes) :])),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,12 @@ from latentwire.runtime.packet import Status, check_packet, verdict
 from latentwire.runtime.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, Packet, read_stream
 
 DEFAULT_BATCH = 64
+BATCH_PIXELS = 1 << 22
+"""Pixels that one synthesis makes of several pictures, at most: ten of 768 x 512."""
 Bytes = bytes | bytearray | memoryview
+Feed = dict[str, Array]
+"""What a synthesis transform takes for one packet, by name."""
+Result = TypeVar("Result")
 
 
 class Decoder(CodecHalf):
@@ -53,13 +58,15 @@ class Decoder(CodecHalf):
             IncompatibleError: a packet of another codec or packet version.
         """
         if self._by_pieces:
-            return self._synthesize(packet)
+            return self._synthesize([self._unpacked(packet)])[0]
         output, status = self._sessions["decoder"].run_on_packet(["output", "status"], self._checked(packet))
         _check_status(status)
         return output
 
     def decode_many(self, packets: Iterable[Bytes]) -> list[Array]:
         """The items of each packet; one synthesis for all where the bundle has the pieces.
+
+        Pictures of one size share one on an accelerator; a processor works no faster on several than on one.
 
         Raises:
             RemoteError: the first bad packet's; `decode_each` goes on instead.
@@ -73,16 +80,14 @@ class Decoder(CodecHalf):
     def decode_each(self, packets: Iterable[Bytes]) -> list[Array | RemoteError]:
         """For each packet its items, or what is wrong with it: a bad one does not lose its neighbours."""
         waiting = list(packets)
-        if len(waiting) < 2 or not (self._has_pieces and self.batches):
+        if len(waiting) < 2 or not (self._by_pieces or (self._has_pieces and self.batches)):
             return [_caught(self.decode, packet) for packet in waiting]
-        unpacked = self._map(lambda packet: _caught(self._latents, packet), waiting)
-        latents = [rows for rows in unpacked if not isinstance(rows, RemoteError)]
-        if not latents:
-            return [fault for fault in unpacked if isinstance(fault, RemoteError)]
-        lengths = np.cumsum([len(rows) for rows in latents])[:-1]
-        output = self._sessions["synthesis"].run(["output"], {"latents": np.concatenate(latents)})[0]
-        parts = iter(np.split(output, lengths))
-        return [entry if isinstance(entry, RemoteError) else next(parts) for entry in unpacked]
+        unpacked = list(enumerate(self._map(lambda packet: _caught(self._unpacked, packet), waiting)))
+        feeds = {at: feed for at, feed in unpacked if not isinstance(feed, RemoteError)}
+        results: dict[int, Array | RemoteError] = {at: bad for at, bad in unpacked if isinstance(bad, RemoteError)}
+        for group in _shared(feeds):
+            results |= zip(group, self._synthesize([feeds[at] for at in group]), strict=True)
+        return [results[at] for at in range(len(waiting))]
 
     def decode_stream(
         self, source: BinaryIO, *, batch: int = DEFAULT_BATCH, max_packet: int | None = None
@@ -92,12 +97,12 @@ class Decoder(CodecHalf):
         Args:
             source: a binary file, pipe or socket file.
             batch: packets that are collected for one synthesis; 1 hands each packet's items out as soon as it is there,
-                as it always is where a packet holds one item.
+                as it always is for pictures on a processor.
             max_packet: bytes of the longest packet that is accepted; None for 16 MiB, or the bytes of the largest
                 picture where that is more.
         """
         records = self.read_stream(source, max_packet)
-        while group := list(islice(records, batch if self.batches else 1)):
+        while group := list(islice(records, batch if self.batches or self._by_pieces else 1)):
             results = iter(self.decode_each([record.data for record in group if not isinstance(record, Damaged)]))
             for record in group:
                 if isinstance(record, Damaged):
@@ -149,7 +154,7 @@ class Decoder(CodecHalf):
             VariantError: the codec is a lone file without the unpack piece.
             RemoteError: as in `decode`.
         """
-        return self._latents(packet)
+        return self._unpack(packet, ["latents"])[0]
 
     def symbols(self, packet: Bytes) -> Array:
         """The packet's symbols as they were coded, int32 [P, C] for vectors and [h, w, C] for a picture.
@@ -160,20 +165,24 @@ class Decoder(CodecHalf):
         """
         return self._unpack(packet, ["symbols"])[0]
 
-    def _latents(self, packet: Bytes) -> Array:
-        return self._unpack(packet, ["latents"])[0]
-
     def _unpack(self, packet: Bytes, names: Sequence[str]) -> list[Array]:
         """What the unpack piece says of a packet, by name."""
         *found, status = self._sessions["unpack"].run_on_packet([*names, "status"], self._checked(packet))
         _check_status(status)
         return found
 
-    def _synthesize(self, packet: Bytes) -> Array:
+    def _unpacked(self, packet: Bytes) -> Feed:
         """Everything that the synthesis transform takes comes out of the unpack piece."""
-        synthesis = self._sessions["synthesis"]
-        names = synthesis.input_names
-        return synthesis.run(["output"], dict(zip(names, self._unpack(packet, names), strict=True)))[0]
+        names = self._sessions["synthesis"].input_names
+        return dict(zip(names, self._unpack(packet, names), strict=True))
+
+    def _synthesize(self, feeds: Sequence[Feed]) -> list[Array]:
+        """The items of each, in one run; pictures are of one size, and come out one below the other."""
+        joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0] if name != "size"}
+        joined |= {name: value for name, value in feeds[0].items() if name == "size"}
+        output = self._sessions["synthesis"].run(["output"], joined)[0]
+        lengths = [int(feed["size"][0]) if "size" in feed else len(feed["latents"]) for feed in feeds]
+        return np.split(output, np.cumsum(lengths)[:-1])
 
     def _checked(self, packet: Bytes) -> Array:
         if not isinstance(packet, bytes | bytearray | memoryview):
@@ -182,7 +191,7 @@ class Decoder(CodecHalf):
         check_packet(data, self._identity.codec_digest, self._limits)
         return np.frombuffer(data, np.uint8)
 
-    def _map(self, work: Callable[[Bytes], Array | RemoteError], packets: list[Bytes]) -> list[Array | RemoteError]:
+    def _map(self, work: Callable[[Bytes], Feed | RemoteError], packets: list[Bytes]) -> list[Feed | RemoteError]:
         if self._profile.unpack_threads == 1:
             return [work(packet) for packet in packets]
         from concurrent.futures import ThreadPoolExecutor  # a device never needs it, and it is slow to import
@@ -196,7 +205,18 @@ def _check_status(status: Array) -> None:
         raise verdict(int(status))
 
 
-def _caught(work: Callable[[Bytes], Array], packet: Bytes) -> Array | RemoteError:
+def _shared(feeds: Mapping[int, Feed]) -> Iterator[list[int]]:
+    """Which of them one synthesis serves: all items, pictures of one size and up to `BATCH_PIXELS`."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for at, feed in feeds.items():
+        groups.setdefault(tuple(feed.get("size", ())), []).append(at)
+    for size, group in groups.items():
+        most = max(1, BATCH_PIXELS // max(1, size[0] * size[1])) if size else len(group)
+        for begin in range(0, len(group), most):
+            yield group[begin : begin + most]
+
+
+def _caught(work: Callable[[Bytes], Result], packet: Bytes) -> Result | RemoteError:
     try:
         return work(packet)
     except RemoteError as fault:

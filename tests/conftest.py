@@ -1,11 +1,14 @@
 """Real data for all tests, and one small codec made of it."""
 
 import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from linear import principal_components
+from matrix.environments import SkippedError
 from sklearn.datasets import load_digits
 
 from latentwire.export import Dense, export_codec
@@ -13,6 +16,29 @@ from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.readers import read_idx
 
 CHANNELS = 10
+
+
+@contextmanager
+def skipping() -> Iterator[None]:
+    """What needs a tool that is not there is skipped, and says which."""
+    try:
+        yield
+    except SkippedError as fault:
+        pytest.skip(str(fault))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Every test's body."""
+    with skipping():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Every fixture's."""
+    with skipping():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -174,14 +174,18 @@ def export_analysis(transform: nn.Module) -> onnx.ModelProto:
         axis: 64 * torch.export.Dim(name, min=1, max=LARGEST_EXPORT) for axis, name in enumerate(("rows", "columns"))
     }
     examples = [torch.zeros(128, 192, 3, dtype=torch.uint8), torch.tensor(DEFAULT_QUALITY, dtype=torch.uint8)]
-    return trace(transform, examples, axes, ["picture", "quality"], "latents", "analysis")
+    return trace(transform, examples, [axes], ["picture", "quality"], "latents", "analysis")
 
 
 def export_synthesis(transform: SynthesisTransform) -> onnx.ModelProto:
-    """Latents, quality uint8 [1] -> picture float32 [16 h, 16 w, 3]."""
-    axes = {
+    """Latents [B, L, h, w], qualities uint8 [B] -> picture float32 [B, 16 h, 16 w, 3]."""
+    sides = {
         axis + 2: torch.export.Dim(name, min=1, max=4 * LARGEST_EXPORT)
         for axis, name in enumerate(("latent_height", "latent_width"))
     }
-    examples = [torch.zeros(1, transform.klt.in_channels, 8, 12), torch.tensor([DEFAULT_QUALITY], dtype=torch.uint8)]
-    return trace(transform, examples, axes, ["latents", "quality"], "picture", "synthesis")
+    batch = {0: torch.export.Dim("pictures", min=1, max=LARGEST_EXPORT)}
+    examples = [
+        torch.zeros(2, transform.klt.in_channels, 8, 12),
+        torch.tensor([DEFAULT_QUALITY] * 2, dtype=torch.uint8),
+    ]
+    return trace(transform, examples, [batch | sides, batch], ["latents", "quality"], "picture", "synthesis")

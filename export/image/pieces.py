@@ -35,17 +35,21 @@ def build_prepare() -> onnx.ModelProto:
 
 
 def build_finish() -> onnx.ModelProto:
-    """Picture float32 [H', W', 3] in 0..255, size int64 [3] -> output uint8 [H, W, C]; grey is the channels' mean."""
+    """Pictures float32 [B, H', W', 3] in 0..255, size int64 [3] -> output uint8 [B * H, W, C]; grey is the mean.
+
+    Pictures of one size lie one below the other, so that one alone is what it is.
+    """
 
     def trace(op: Op, picture: Value, size: Value) -> Sequence[Value]:
         height, width, channels = (op.Slice(size, [i], [i + 1]) for i in range(3))
         grey = op.Cast(op.Equal(channels, 1), to=INT64)
         # Both forms are made, one of them of no rows: cheaper than a choice between pictures.
-        colour = op.Slice(picture, [0, 0], op.Concat(op.Mul(height, op.Sub(1, grey)), width, axis=0), [0, 1])
-        single = op.Slice(picture, [0, 0], op.Concat(op.Mul(height, grey), width, axis=0), [0, 1])
-        mean = op.ReduceMean(single, [2], keepdims=1)
+        colour = op.Slice(picture, [0, 0], op.Concat(op.Mul(height, op.Sub(1, grey)), width, axis=0), [1, 2])
+        single = op.Slice(picture, [0, 0], op.Concat(op.Mul(height, grey), width, axis=0), [1, 2])
+        mean = op.ReduceMean(single, [3], keepdims=1)
         values = op.Concat(op.Reshape(colour, [-1]), op.Reshape(mean, [-1]), axis=0)
-        return [op.Reshape(op.Cast(op.Round(values), to=UINT8), size, allowzero=1)]
+        stacked = op.Mul(size, op.Concat(op.Shape(picture, start=0, end=1), vector(op, [1, 1]), axis=0))
+        return [op.Reshape(op.Cast(op.Round(values), to=UINT8), stacked, allowzero=1)]
 
-    inputs = [value("picture", FLOAT, ["padded_height", "padded_width", 3]), value("size", INT64, [3])]
+    inputs = [value("picture", FLOAT, ["pictures", "padded_height", "padded_width", 3]), value("size", INT64, [3])]
     return build_model(trace, inputs, [value("output", UINT8, SHAPE)], "finish")

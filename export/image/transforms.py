@@ -105,7 +105,7 @@ class AnalysisTransform(nn.Module):
 
 
 class SynthesisTransform(nn.Module):
-    """Latents float32 [1, L, h, w] in grey levels to float32 [16 h, 16 w, 3] in grey levels, not yet rounded."""
+    """Latents float32 [B, L, h, w] in grey levels to float32 [B, 16 h, 16 w, 3] in grey levels, not yet rounded."""
 
     def __init__(self, network: ImageNetwork) -> None:
         super().__init__()
@@ -113,8 +113,8 @@ class SynthesisTransform(nn.Module):
         self.klt, self.first, self.level_bias, self.rest = source.klt, source.first, source.level_bias, source.net
 
     def forward(self, latents: Tensor, quality: Tensor) -> Tensor:
-        """A whole picture that was sent at a quality uint8 [1], clipped to 0..255."""
+        """Whole pictures that were sent at qualities uint8 [B], clipped to 0..255."""
         scaled = latents / RANGE
         features = self.first(scaled) + between(self.level_bias, level_of(quality, self.level_bias))
         image = F.pixel_shuffle(self.klt(scaled), PATCH) + self.rest(features)
-        return torch.clamp(image[0].permute(1, 2, 0) * RANGE + RANGE / 2, 0.0, RANGE)
+        return torch.clamp(image.permute(0, 2, 3, 1) * RANGE + RANGE / 2, 0.0, RANGE)

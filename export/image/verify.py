@@ -144,7 +144,7 @@ def check_torch(report: Report, subject: Subject, pictures: Sequence[Image], net
             latent_gap = max(latent_gap, float(np.abs(found - wanted.numpy()).max()))
             unpacked = pieces.unpacked(pieces.packet(found, picture.shape, quality))
             restored = synthesis(torch.tensor(unpacked["latents"]), torch.tensor(unpacked["quality"]))
-            levels = torch.round(restored)[:height, :width].numpy()
+            levels = torch.round(restored)[0, :height, :width].numpy()
             level_gap = max(level_gap, float(np.abs(levels - pieces.output(unpacked)).max()))
     report.add("torch as trained against torch as exported: largest difference of a latent", trained_gap, LATENT_LIMIT)
     report.add("torch against ONNX fp32: largest difference of a latent, in grey levels", latent_gap, LATENT_LIMIT)

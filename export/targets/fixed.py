@@ -58,7 +58,7 @@ def fixed_synthesis(
     if picture:
         network = part(model, ["latents", "quality"], [PICTURE])
         model = join(network, build_static_finish(*shape[:2]), ["latents", "quality"], ["output"])
-    return fixed(model, {"latents": latents})
+    return fixed(model, {"latents": latents} | ({"quality": [1]} if picture else {}))
 
 
 def fixed(model: onnx.ModelProto, shapes: dict[str, Sequence[int]]) -> onnx.ModelProto:
@@ -143,12 +143,12 @@ def build_static_prepare(height: int, width: int) -> onnx.ModelProto:
 
 
 def build_static_finish(height: int, width: int) -> onnx.ModelProto:
-    """Picture float32 [H', W', 3] in 0..255 -> output uint8 [H, W, 3]."""
-    padded = [blocks(height), blocks(width), 3]
+    """Picture float32 [1, H', W', 3] in 0..255 -> output uint8 [H, W, 3]."""
+    padded = [1, blocks(height), blocks(width), 3]
 
     def trace(op: Op, picture: Value) -> Sequence[Value]:
-        cut = op.Slice(picture, [0, 0], [height, width], [0, 1]) if padded != [height, width, 3] else picture
-        return [op.Cast(op.Round(cut), to=UINT8)]
+        cut = op.Slice(picture, [0, 0], [height, width], [1, 2]) if padded != [1, height, width, 3] else picture
+        return [op.Cast(op.Round(op.Squeeze(cut, [0])), to=UINT8)]
 
     inputs, outputs = [value(PICTURE, FLOAT, padded)], [value("output", UINT8, [height, width, 3])]
     return build_model(trace, inputs, outputs, "finish")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from devtools import Chromium, served
-from matrix.environments import JAVASCRIPT, SkippedError, browser
+from matrix.environments import JAVASCRIPT, browser
 from PIL import Image
 
 from latentwire.artifacts import locate
@@ -39,10 +39,7 @@ def picture() -> np.ndarray:
 
 
 def test_browser(address, tmp_path):
-    try:
-        program = browser(tmp_path)[-1]
-    except SkippedError as fault:
-        pytest.skip(str(fault))
+    program = browser(tmp_path)[-1]
     Image.fromarray(picture()).save(tmp_path / "picture.png")
     with Chromium(program) as chromium:
         page = chromium.open(address)

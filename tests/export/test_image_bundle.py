@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 from small_images import picture, small_network
 
@@ -19,6 +21,7 @@ from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.cli import main
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
+from latentwire.runtime.errors import CorruptPacketError
 from latentwire.runtime.selftest import selftest
 
 pytestmark = pytest.mark.slow
@@ -61,6 +64,59 @@ def test_pictures_of_every_size_come_back(bundle, shape, variant):
     restored = Decoder(bundle).decode(Encoder(bundle, variant=variant).encode(image, 255))
     assert restored.shape == image.shape
     assert np.abs(restored.astype(int) - image).mean() < 8
+
+
+SHAPES = [(60, 70, 3), (64, 64, 1), (60, 70, 1), (60, 70, 3), (60, 70, 3), (1, 130, 3), (64, 128, 3)]
+
+
+@pytest.fixture(scope="module")
+def mixed(bundle):
+    """Packets of pictures of mixed sizes, colours and qualities, with damaged ones in between: (packet, picture)."""
+    encoder, decoder = Encoder(bundle), Decoder(bundle)
+    found = []
+    for at, shape in enumerate(SHAPES):
+        packet = encoder.encode(picture(*shape, seed=at), 40 * at)
+        found.append((packet, decoder.decode(packet)))
+    found.insert(1, (found[0][0][:-1], None))
+    found.insert(5, (b"", None))
+    return found
+
+
+@pytest.fixture(scope="module")
+def accelerated(bundle):
+    """A decoder that works by pieces: the CPU in an accelerator's place."""
+    decoder = Decoder(bundle)
+    decoder._by_pieces = True
+    return decoder
+
+
+@settings(max_examples=12, deadline=None)
+@given(order=st.permutations(range(9)), count=st.integers(0, 9), pixels=st.sampled_from([1, 2 * 60 * 70, 1 << 22]))
+def test_pictures_of_one_size_share_a_synthesis_on_an_accelerator(accelerated, mixed, order, count, pixels):
+    """Every picture is what it is alone, in its order."""
+    session, runs = accelerated._sessions["synthesis"], []
+    synthesis = session.run
+    chosen = [mixed[at] for at in order[:count]]
+
+    def counted(outputs, feed):
+        runs.append((*feed["size"], len(feed["latents"])))
+        return synthesis(outputs, feed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "run", counted)
+        patch.setattr("latentwire.runtime.decoder.BATCH_PIXELS", pixels)
+        results = accelerated.decode_each([packet for packet, _ in chosen])
+    for (_, wanted), result in zip(chosen, results, strict=True):
+        if wanted is None:
+            assert isinstance(result, CorruptPacketError)
+        else:
+            assert result.shape == wanted.shape
+            assert np.abs(result.astype(int) - wanted).max() <= 1
+    assert sum(run[-1] for run in runs) == sum(wanted is not None for _, wanted in chosen)
+    for height, width, _, together in runs:
+        assert together == 1 or together * height * width <= pixels
+    if pixels == 1 << 22 and count > 1:
+        assert len(runs) == len({wanted.shape for _, wanted in chosen if wanted is not None})
 
 
 def test_more_quality_is_more_bytes_and_less_error(bundle):

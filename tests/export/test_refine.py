@@ -104,7 +104,7 @@ def test_int8_layers_lose_less_than_by_plain_rounding():
         torch.nn.Linear(512, 32),
     ).eval()  # fmt: skip
     smooth = correlated(3 * 40 * 16, 16).reshape(40, 3, 16, 16).astype(np.float32)
-    model = trace(network, [torch.tensor(smooth[:1])], {}, ["x"], "y", "network")
+    model = trace(network, [torch.tensor(smooth[:1])], [], ["x"], "y", "network")
     feeds = [{"x": image[None]} for image in smooth[:20]]
     operators = ("Conv", "Gemm", "MatMul")
     plain = plain_qdq(model, feeds, operators, float_outputs=operators, keep_float=(), ranges={})

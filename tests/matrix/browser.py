@@ -3,7 +3,9 @@
 python browser.py CHROMIUM encode|decode CORPUS TASKS.json ANSWERS.json PACKETS
 """
 
+import ctypes
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ FLAGS = (
 )
 PATIENCE = 1800
 """Seconds."""
+PR_SET_PDEATHSIG = 1
 
 
 class Exchange:
@@ -82,6 +85,12 @@ def handler(exchange: Exchange) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def die_with_parent() -> None:
+    """For ``preexec_fn``: Linux kills the child when the thread that started it is gone, however it went (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Do what the command line says."""
     chromium, job, corpus, tasks, answers, data = sys.argv[1], sys.argv[2], *map(Path, sys.argv[3:])
@@ -91,7 +100,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         page = f"http://127.0.0.1:{server.server_port}/page.html"
         browser = subprocess.Popen(
-            [chromium, *FLAGS, f"--user-data-dir={profile}", page], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [chromium, *FLAGS, f"--user-data-dir={profile}", page],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
         )
         try:
             if not exchange.finished.wait(PATIENCE):

@@ -23,6 +23,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from matrix.browser import die_with_parent
 from matrix.environments import PLACES, Place, SkippedError
 from matrix.page import Ran, faults, render
 
@@ -137,7 +138,7 @@ class Matrix:
         asked.write_text(json.dumps(tasks))
         answered.unlink(missing_ok=True)
         command = [*self.commands[result.place.name], job, *map(str, (self.corpus, asked, answered, data))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
         if done.returncode:
             raise SystemExit(f"{result.place.name}: {job} failed\n{done.stdout}{done.stderr}")
         found = json.loads(answered.read_text())

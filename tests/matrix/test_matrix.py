@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,10 +42,7 @@ def run(folder: Path, network: torch.nn.Module, count: int, *places: Place) -> l
 
 
 def emulator(name: str, prepare: Callable[[Path], list[str]]) -> Place:
-    try:
-        prepare(SCRATCH)
-    except SkippedError as fault:
-        pytest.skip(str(fault))
+    prepare(SCRATCH)
     return Place(name, lambda _: prepare(SCRATCH), outputs=100)
 
 
@@ -101,3 +101,28 @@ def test_weights_of_seven_bits_disagree_without_vnni(tmp_path, monkeypatch, limi
     network.prior.base += 20
     lost = [fault for fault in faults(run(tmp_path, network, 3, HERE, *places)) if "lost symbols" in fault]
     assert bool(lost) == (limit == 127)
+
+
+def running(process: Path) -> bool:
+    try:
+        return "\nState:\tZ" not in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_what_the_matrix_starts_dies_with_it():
+    start = (
+        "import subprocess, sys; from matrix.browser import die_with_parent\n"
+        "child = subprocess.Popen(['sleep', '60'], preexec_fn=die_with_parent)\n"
+        "print(child.pid, flush=True); child.wait()"
+    )
+    tests = Path(__file__).parents[1]
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, cwd=tests, text=True) as parent:
+        child = Path("/proc", parent.stdout.readline().strip())
+        assert running(child)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

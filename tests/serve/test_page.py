@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from devtools import Chromium, Page
-from matrix.environments import JAVASCRIPT, SkippedError, browser
+from matrix.environments import JAVASCRIPT, browser
 from PIL import Image
 from services import Running, in_process
 
@@ -28,10 +28,7 @@ QUALITY = 128
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    try:
-        program = browser(tmp_path_factory.mktemp("tools"))[-1]
-    except SkippedError as fault:
-        pytest.skip(str(fault))
+    program = browser(tmp_path_factory.mktemp("tools"))[-1]
     with Chromium(program, FLAGS) as found:
         yield found
 
