@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
@@ -12,7 +13,7 @@ from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputTypeError, RemoteError, SettingError
 from latentwire.runtime.mosaic import MAX_PIXELS, TiledPicture, decode_tiles
-from latentwire.runtime.packet import Status, check_packet, verdict
+from latentwire.runtime.packet import Status, check_packet, parse_header, verdict
 from latentwire.runtime.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, Packet, read_stream
 
 DEFAULT_BATCH = 64
@@ -82,11 +83,9 @@ class Decoder(CodecHalf):
         waiting = list(packets)
         if len(waiting) < 2 or not (self._by_pieces or (self._has_pieces and self.batches)):
             return [_caught(self.decode, packet) for packet in waiting]
-        unpacked = list(enumerate(self._map(lambda packet: _caught(self._unpacked, packet), waiting)))
-        feeds = {at: feed for at, feed in unpacked if not isinstance(feed, RemoteError)}
-        results: dict[int, Array | RemoteError] = {at: bad for at, bad in unpacked if isinstance(bad, RemoteError)}
-        for group in _shared(feeds):
-            results |= zip(group, self._synthesize([feeds[at] for at in group]), strict=True)
+        results: dict[int, Array | RemoteError] = {}
+        for group in self._shared(waiting):
+            results |= zip(group, self._decoded_together([waiting[at] for at in group]), strict=True)
         return [results[at] for at in range(len(waiting))]
 
     def decode_stream(
@@ -176,6 +175,30 @@ class Decoder(CodecHalf):
         names = self._sessions["synthesis"].input_names
         return dict(zip(names, self._unpack(packet, names), strict=True))
 
+    def _shared(self, packets: Sequence[Bytes]) -> Iterator[list[int]]:
+        """Which of them one synthesis serves: all items; pictures of one size, up to `BATCH_PIXELS`.
+
+        By what their headers say: no more is unpacked at once than a synthesis takes.
+        """
+        if self.batches:
+            yield list(range(len(packets)))
+            return
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for at, packet in enumerate(packets):
+            header = _caught(lambda packet: parse_header(_bytes(packet)), packet)
+            groups.setdefault(() if isinstance(header, RemoteError) else header.size, []).append(at)
+        for size, group in groups.items():
+            most = max(1, BATCH_PIXELS // max(1, math.prod(size[:2])))
+            for begin in range(0, len(group), most):
+                yield group[begin : begin + most]
+
+    def _decoded_together(self, packets: list[Bytes]) -> list[Array | RemoteError]:
+        """As `decode_each`, in one synthesis."""
+        unpacked = self._map(lambda packet: _caught(self._unpacked, packet), packets)
+        feeds = [feed for feed in unpacked if not isinstance(feed, RemoteError)]
+        items = iter(self._synthesize(feeds) if feeds else ())
+        return [feed if isinstance(feed, RemoteError) else next(items) for feed in unpacked]
+
     def _synthesize(self, feeds: Sequence[Feed]) -> list[Array]:
         """The items of each, in one run; pictures are of one size, and come out one below the other."""
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0] if name != "size"}
@@ -185,9 +208,7 @@ class Decoder(CodecHalf):
         return np.split(output, np.cumsum(lengths)[:-1])
 
     def _checked(self, packet: Bytes) -> Array:
-        if not isinstance(packet, bytes | bytearray | memoryview):
-            raise InputTypeError(f"expected a packet as bytes, found {type(packet).__name__}: pass its bytes")
-        data = bytes(packet)
+        data = _bytes(packet)
         check_packet(data, self._identity.codec_digest, self._limits)
         return np.frombuffer(data, np.uint8)
 
@@ -205,15 +226,10 @@ def _check_status(status: Array) -> None:
         raise verdict(int(status))
 
 
-def _shared(feeds: Mapping[int, Feed]) -> Iterator[list[int]]:
-    """Which of them one synthesis serves: all items, pictures of one size and up to `BATCH_PIXELS`."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for at, feed in feeds.items():
-        groups.setdefault(tuple(feed.get("size", ())), []).append(at)
-    for size, group in groups.items():
-        most = max(1, BATCH_PIXELS // max(1, size[0] * size[1])) if size else len(group)
-        for begin in range(0, len(group), most):
-            yield group[begin : begin + most]
+def _bytes(packet: Bytes) -> bytes:
+    if not isinstance(packet, bytes | bytearray | memoryview):
+        raise InputTypeError(f"expected a packet as bytes, found {type(packet).__name__}: pass its bytes")
+    return bytes(packet)
 
 
 def _caught(work: Callable[[Bytes], Result], packet: Bytes) -> Result | RemoteError:

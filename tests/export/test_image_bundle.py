@@ -93,17 +93,24 @@ def accelerated(bundle):
 @settings(max_examples=12, deadline=None)
 @given(order=st.permutations(range(9)), count=st.integers(0, 9), pixels=st.sampled_from([1, 2 * 60 * 70, 1 << 22]))
 def test_pictures_of_one_size_share_a_synthesis_on_an_accelerator(accelerated, mixed, order, count, pixels):
-    """Every picture is what it is alone, in its order."""
-    session, runs = accelerated._sessions["synthesis"], []
-    synthesis = session.run
+    """Every picture is what it is alone, in its order, and none is unpacked before its turn."""
+    session, runs, waiting = accelerated._sessions["synthesis"], [], []
+    synthesis, unpacked = session.run, accelerated._unpacked
     chosen = [mixed[at] for at in order[:count]]
 
     def counted(outputs, feed):
         runs.append((*feed["size"], len(feed["latents"])))
+        assert len(waiting) == len(feed["latents"])
+        waiting.clear()
         return synthesis(outputs, feed)
+
+    def noted(packet):
+        waiting.append(unpacked(packet))
+        return waiting[-1]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "run", counted)
+        patch.setattr(accelerated, "_unpacked", noted)
         patch.setattr("latentwire.runtime.decoder.BATCH_PIXELS", pixels)
         results = accelerated.decode_each([packet for packet, _ in chosen])
     for (_, wanted), result in zip(chosen, results, strict=True):
