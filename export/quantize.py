@@ -52,79 +52,72 @@ class Feeds(CalibrationDataReader):  # type: ignore[misc]
         return next(self.feeds, None)
 
 
-def to_int8(model: onnx.ModelProto, calibration: npt.NDArray[Any], keep_float: Sequence[str] = ()) -> onnx.ModelProto:
-    """Static QDQ int8 of every linear layer but the nodes named in ``keep_float``.
-
-    Outputs of linear layers stay float (they are added to each other or rounded to symbols); the next layer's input
-    is quantized where it is used.
-    """
-    name = model.graph.input[0].name
-    feeds = ({name: calibration[at : at + BATCH]} for at in range(0, len(calibration), BATCH))
-    return static_qdq(model, feeds, LINEAR_OPS, float_outputs=LINEAR_OPS, keep_float=keep_float)
-
-
-def static_qdq(
-    model: onnx.ModelProto,
-    feeds: Iterable[Mapping[str, npt.NDArray[Any]]],
-    operators: Sequence[str],
-    *,
-    float_outputs: Sequence[str],
-    keep_float: Sequence[str] = (),
-) -> onnx.ModelProto:
-    """A model whose nodes of those operators take uint8, ranges and weights as `refine` finds them on ``feeds``.
+class Quantizer:
+    """Static QDQ of one float model, uint8 into its layers; what they are given is looked at once, for every choice.
 
     Args:
         model: float; it is not changed.
         feeds: {input: array} for each calibration run.
         operators: what is quantized.
         float_outputs: operators whose outputs are not.
-        keep_float: names of nodes that stay as they are.
     """
-    runs = list(feeds)
 
-    def quantize(ranges: Mapping[str, Any]) -> onnx.ModelProto:
-        return plain_qdq(model, runs, operators, float_outputs=float_outputs, keep_float=keep_float, ranges=ranges)
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        feeds: Iterable[Mapping[str, npt.NDArray[Any]]],
+        operators: Sequence[str],
+        *,
+        float_outputs: Sequence[str],
+    ) -> None:
+        self._model, self._feeds = model, list(feeds)
+        self._operators, self._float_outputs = list(operators), list(float_outputs)
+        plain = self.plain()
+        self._observed = refine.observe(model, plain, self._feeds)
+        self._ranges = refine.ranges_of(plain, self._observed)
 
-    whole = quantize({})
-    found = refine.observe(model, whole, runs)
-    quantized = quantize(refine.ranges_of(whole, found))
-    refine.refine_weights(quantized, model, found)
-    return quantized
+    def quantized(self, keep_float: Sequence[str] = ()) -> onnx.ModelProto:
+        """Ranges and weights as `refine` finds them; the nodes named in ``keep_float`` stay as they are."""
+        model = self.plain(keep_float, self._ranges)
+        refine.refine_weights(model, self._model, self._observed)
+        return model
+
+    def plain(self, keep_float: Sequence[str] = (), ranges: Mapping[str, Any] | None = None) -> onnx.ModelProto:
+        """ONNX Runtime's own work: weights rounded, ranges by the smallest and largest value but for those given."""
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            target = Path(folder) / "int8.onnx"
+            quantize_static(
+                duplicate(self._model),  # it moves the weights of the model it is given out to a file
+                target,
+                Feeds(self._feeds),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=self._operators,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=list(keep_float),
+                extra_options={
+                    "OpTypesToExcludeOutputQuantization": self._float_outputs,
+                    "TensorQuantOverrides": dict(ranges or {}),
+                },
+            )
+            quantized = onnx.load(target)
+        quantized.ir_version = IR_VERSION
+        del quantized.metadata_props[:]
+        return quantized
 
 
-def plain_qdq(
-    model: onnx.ModelProto,
-    feeds: Iterable[Mapping[str, npt.NDArray[Any]]],
-    operators: Sequence[str],
-    *,
-    float_outputs: Sequence[str],
-    keep_float: Sequence[str],
-    ranges: Mapping[str, Any],
-) -> onnx.ModelProto:
-    """The quantizer's own work: ranges by the smallest and largest value but for those given, weights rounded."""
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        target = Path(folder) / "int8.onnx"
-        quantize_static(
-            duplicate(model),  # the quantizer moves the weights of the model it is given out to a file
-            target,
-            Feeds(feeds),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(operators),
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=list(keep_float),
-            extra_options={
-                "OpTypesToExcludeOutputQuantization": list(float_outputs),
-                "TensorQuantOverrides": dict(ranges),
-            },
-        )
-        quantized = onnx.load(target)
-    quantized.ir_version = IR_VERSION
-    del quantized.metadata_props[:]
-    return quantized
+def linear_quantizer(model: onnx.ModelProto, calibration: npt.NDArray[Any]) -> Quantizer:
+    """Of every linear layer of a model with one input, on samples [N, ...].
+
+    Outputs of linear layers stay float (they are added to each other or rounded to symbols); the next layer's input
+    is quantized where it is used.
+    """
+    name = model.graph.input[0].name
+    feeds = ({name: calibration[at : at + BATCH]} for at in range(0, len(calibration), BATCH))
+    return Quantizer(model, feeds, LINEAR_OPS, float_outputs=LINEAR_OPS)
 
 
 def fit_int8(model: onnx.ModelProto, calibration: npt.NDArray[Any], measure: Measure, role: str) -> Quantized:
@@ -137,19 +130,17 @@ def fit_int8(model: onnx.ModelProto, calibration: npt.NDArray[Any], measure: Mea
         QuantizationError: no layer can be quantized within the limit; the message names the layers and their loss.
     """
     layers = [node for node in model.graph.node if node.op_type in LINEAR_OPS]
-    everything = to_int8(model, calibration)
+    quantizer = linear_quantizer(model, calibration)
+    everything = quantizer.quantized()
     loss = measure(everything)
     if loss <= 0.5:
         return Quantized(everything, loss, ())
     names = [node.name for node in layers]
-    alone = {
-        node.name: measure(to_int8(model, calibration, [name for name in names if name != node.name]))
-        for node in layers
-    }
+    alone = {node.name: measure(quantizer.quantized([name for name in names if name != node.name])) for node in layers}
     kept: list[str] = []
     for name in sorted(names, key=lambda name: -alone[name])[:-1]:
         kept.append(name)
-        candidate = to_int8(model, calibration, kept)
+        candidate = quantizer.quantized(kept)
         loss = measure(candidate)
         if loss <= 0.5:
             modules = tuple(module_of(node) for node in layers if node.name in kept)

@@ -29,6 +29,8 @@ LARGEST = 64
 """Magnitude of a 7-bit weight, as ONNX Runtime's quantizer reduces the range."""
 ELEMENTS = 1 << 22
 """Elements of a layer's input patches that are looked at in one run, at most."""
+WIDEST = 4096
+"""Inputs of one output that moments are kept of, at most: they are a matrix, 128 MiB then. Wider layers are rounded."""
 DAMPING = 0.01
 """Share of the mean square of the inputs that is added to each: keeps rarely used ones from being given anything."""
 
@@ -39,7 +41,8 @@ class Observed:
 
     Attributes:
         errors: squared error of each quantized tensor for each of `SHARES`.
-        moments: for each linear node sum of x x^T over its input patches x, float64 [groups, K, K].
+        moments: for each linear node of up to `WIDEST` inputs sum of x x^T over its input patches x, float64
+            [groups, K, K].
     """
 
     errors: dict[str, Array] = field(default_factory=dict)
@@ -50,7 +53,8 @@ def observe(model: onnx.ModelProto, quantized: onnx.ModelProto, feeds: Sequence[
     """Run a float model and note what its quantized twin has to represent."""
     ranges = quantizers(quantized)
     weights = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    layers = [node for node in model.graph.node if node.op_type in LINEAR and node.input[1] in weights]
+    linear = [node for node in model.graph.node if node.op_type in LINEAR and node.input[1] in weights]
+    layers = [node for node in linear if inputs_of_one(node, weights[node.input[1]].shape) <= WIDEST]
     told = with_outputs(model, {*ranges, *(node.input[0] for node in layers)})
     names = [entry.name for entry in told.graph.output]
     session = InferenceSession(told.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -106,6 +110,13 @@ def ranges_of(quantized: onnx.ModelProto, found: Observed) -> dict[str, list[dic
     return chosen  # type: ignore[return-value]
 
 
+def inputs_of_one(node: onnx.NodeProto, shape: Sequence[int]) -> int:
+    """How many values are summed to one output, for a weight's shape."""
+    if node.op_type == "Conv":
+        return int(np.prod(shape[1:]))
+    return shape[1] if transposed(node) else shape[-2]
+
+
 def patches(value: Array, node: onnx.NodeProto, shape: Sequence[int]) -> Array:
     """What the weights of a linear layer are multiplied with: [groups, n, K] of an input and a weight's shape."""
     if node.op_type != "Conv":
@@ -124,7 +135,7 @@ def patches(value: Array, node: onnx.NodeProto, shape: Sequence[int]) -> Array:
     # [N, C, positions..., kernel...] to [groups, N, positions..., C / groups, kernel...]
     split = windows.reshape(len(value), groups, -1, *windows.shape[2:])
     order = (1, 0, *range(3, 3 + rank), 2, *range(3 + rank, 3 + 2 * rank))
-    return thinned(split.transpose(order).reshape(groups, -1, int(np.prod(shape[1:]))))
+    return thinned(split.transpose(order).reshape(groups, -1, inputs_of_one(node, shape)))
 
 
 def thinned(rows: Array) -> Array:

@@ -12,7 +12,7 @@ import onnx
 
 from latentwire.export.errors import QuantizationError
 from latentwire.export.image.reference import Image
-from latentwire.export.quantize import static_qdq
+from latentwire.export.quantize import Quantizer
 from latentwire.export.tables import QUALITIES
 
 SIDE = 256
@@ -25,7 +25,7 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProt
     Raises:
         QuantizationError: the quantizer did not find the graph as this module expects it.
     """
-    quantized = static_qdq(model, feeds(pictures), ["Conv", "MatMul", "Relu"], float_outputs=["MatMul"])
+    quantized = Quantizer(model, feeds(pictures), ["Conv", "MatMul", "Relu"], float_outputs=["MatMul"]).quantized()
     feed_bytes(quantized)
     onnx.checker.check_model(quantized, full_check=True)
     return quantized

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from latentwire.export import refine
-from latentwire.export.quantize import plain_qdq, static_qdq
+from latentwire.export.quantize import Quantizer
 from latentwire.export.transforms import trace
 
 
@@ -97,7 +97,9 @@ def test_patches_are_what_a_convolution_multiplies(shape, kernel, options):
     np.testing.assert_allclose(found, rows, atol=1e-4)
 
 
-def test_int8_layers_lose_less_than_by_plain_rounding():
+@pytest.fixture(scope="module")
+def traced():
+    """A small network: the float model, smooth pictures [40, 3, 16, 16], and its quantizer on 20 of them."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 16, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 2, 2), torch.nn.Flatten(1),
@@ -105,13 +107,47 @@ def test_int8_layers_lose_less_than_by_plain_rounding():
     ).eval()  # fmt: skip
     smooth = correlated(3 * 40 * 16, 16).reshape(40, 3, 16, 16).astype(np.float32)
     model = trace(network, [torch.tensor(smooth[:1])], [], ["x"], "y", "network")
-    feeds = [{"x": image[None]} for image in smooth[:20]]
+    return model, smooth, quantizer(model, smooth)
+
+
+def quantizer(model, smooth):
     operators = ("Conv", "Gemm", "MatMul")
-    plain = plain_qdq(model, feeds, operators, float_outputs=operators, keep_float=(), ranges={})
-    better = static_qdq(model, feeds, operators, float_outputs=operators)
-    losses = []
-    for candidate in (plain, better):
-        sessions = [ort.InferenceSession(m.SerializeToString()) for m in (model, candidate)]
-        outputs = [[s.run(None, {"x": image[None]})[0] for image in smooth[20:]] for s in sessions]
-        losses.append(float(np.square(np.subtract(*outputs)).mean()))
-    assert losses[1] < 0.85 * losses[0]
+    return Quantizer(model, [{"x": image[None]} for image in smooth[:20]], operators, float_outputs=operators)
+
+
+def loss_of(model, candidate, smooth) -> float:
+    """Mean squared error of its outputs on the pictures that it was not calibrated on."""
+    sessions = [ort.InferenceSession(m.SerializeToString()) for m in (model, candidate)]
+    outputs = [[s.run(None, {"x": image[None]})[0] for image in smooth[20:]] for s in sessions]
+    return float(np.square(np.subtract(*outputs)).mean())
+
+
+def stored(candidate) -> dict[str, np.ndarray]:
+    """The whole numbers of each quantized layer, by the layer's name."""
+    return {node.name: numpy_helper.to_array(weight) for node, weight, _ in refine.quantized_weights(candidate)}
+
+
+def test_int8_layers_lose_less_than_by_plain_rounding(traced):
+    model, smooth, made = traced
+    assert loss_of(model, made.quantized(), smooth) < 0.85 * loss_of(model, made.plain(), smooth)
+
+
+def test_a_layer_that_stays_float_leaves_the_others_as_they_are(traced):
+    model, smooth, made = traced
+    whole, (first, *_) = made.quantized(), [node.name for node in model.graph.node if node.op_type == "Conv"]
+    part = made.quantized([first])
+    assert set(stored(part)) == set(stored(whole)) - {first}
+    for name, weight in stored(part).items():
+        np.testing.assert_array_equal(weight, stored(whole)[name])
+    assert 0 < loss_of(model, part, smooth) < loss_of(model, whole, smooth)
+
+
+def test_layers_of_very_many_inputs_are_rounded_plainly(traced, monkeypatch):
+    """Their moments would fill the memory."""
+    model, smooth, made = traced
+    monkeypatch.setattr(refine, "WIDEST", 64)
+    narrow = stored(quantizer(model, smooth).quantized())
+    assert sorted(weight[0].size for weight in narrow.values()) == [64, 75, 512]
+    for name, weight in narrow.items():
+        wanted = made.quantized() if weight[0].size == 64 else made.plain()
+        np.testing.assert_array_equal(weight, stored(wanted)[name])
