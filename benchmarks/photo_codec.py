@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file to write, a PNG beside it")
     parser.add_argument("--bundle", default="photo", help="bundle or ready codec")
-    parser.add_argument("--other", nargs="*", default=["photo-ms-ssim"], help="others of ours, curves only")
+    parser.add_argument("--other", nargs="*", default=[], help="others of ours, curves only")
     parser.add_argument("--weights", type=Path, help="run folder or checkpoint that the bundle was exported from")
     parser.add_argument("--images", type=Path, default=Path(os.environ.get("LATENTWIRE_DATA", ".")) / "kodak")
     parser.add_argument("--every", type=int, default=1, help="use every so-manieth picture")
