@@ -53,7 +53,9 @@ class Feeds(CalibrationDataReader):  # type: ignore[misc]
 
 
 class Quantizer:
-    """Static QDQ of one float model, uint8 into its layers; what they are given is looked at once, for every choice.
+    """Static QDQ of one float model, uint8 into its layers.
+
+    What `refine` needs is observed once, for every choice of layers that stay float.
 
     Args:
         model: float; it is not changed.

@@ -22,6 +22,7 @@ BATCH_PIXELS = 1 << 22
 Bytes = bytes | bytearray | memoryview
 Feed = dict[str, Array]
 """What a synthesis transform takes for one packet, by name."""
+Packed = TypeVar("Packed", bytes, Bytes)
 Result = TypeVar("Result")
 
 
@@ -185,7 +186,7 @@ class Decoder(CodecHalf):
             return
         groups: dict[tuple[int, ...], list[int]] = {}
         for at, packet in enumerate(packets):
-            header = _caught(lambda packet: parse_header(_bytes(packet)), packet)
+            header = _caught(parse_header, _bytes(packet))
             groups.setdefault(() if isinstance(header, RemoteError) else header.size, []).append(at)
         for size, group in groups.items():
             most = max(1, BATCH_PIXELS // max(1, math.prod(size[:2])))
@@ -232,7 +233,7 @@ def _bytes(packet: Bytes) -> bytes:
     return bytes(packet)
 
 
-def _caught(work: Callable[[Bytes], Result], packet: Bytes) -> Result | RemoteError:
+def _caught(work: Callable[[Packed], Result], packet: Packed) -> Result | RemoteError:
     try:
         return work(packet)
     except RemoteError as fault:
