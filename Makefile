@@ -19,8 +19,9 @@ endif
 demo: setup
 	$(BIN)/latentwire demo
 
+# A process for each core, which shares nothing with the others; what threads compute there would only wait for each other.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # Every encoder's packets to every decoder: other processors, versions, languages, a browser. Half an hour, and downloads.
 INPUTS ?= 200

@@ -19,7 +19,7 @@ from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import ItemContract
 from latentwire.train.data import load_data
 from latentwire.train.image.run import load_image_run
-from latentwire.train.run import TrainedRun, load_run, read_document
+from latentwire.train.run import TrainedRun, load_run, read_document, without_folders
 
 
 def export_run(
@@ -127,15 +127,6 @@ def with_terms(provenance: dict[str, Any], terms: str | None) -> dict[str, Any]:
     """What a bundle says of its training, its terms of use among it."""
     published: dict[str, Any] = without_folders(provenance)
     return published if terms is None else {"terms": terms, **published}
-
-
-def without_folders(value: Any) -> Any:
-    """JSON with every absolute path cut down to its last part: a bundle is published, folders are the trainer's own."""
-    if isinstance(value, dict):
-        return {key: without_folders(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [without_folders(part) for part in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def training_source(trained: TrainedRun) -> Path:

@@ -1,4 +1,4 @@
-"""`latentwire train`: one subcommand for each family.
+"""`latentwire train`, one subcommand for each family, and `latentwire weights`.
 
 Only click and the standard library are imported here; torch comes when a command runs.
 """
@@ -243,6 +243,17 @@ def image(
     else:
         document = _start_image(out, chosen, data, validation, initial)
     click.echo(json.dumps(document, indent=2) if as_json else _image_summary(document, out))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+def weights(run: Path, out: Path) -> None:
+    """Write the best weights of a finished image run alone, large ones as float16: to share, export, and go on from."""
+    from latentwire.train.image.compact import compact
+
+    compact(run, out)
+    click.echo(f"{out}: the weights of {run}")
 
 
 def _image_settings(chosen: dict[str, Any], budget: float | None) -> dict[str, Any]:

@@ -204,6 +204,15 @@ def versions() -> dict[str, str]:
     }
 
 
+def without_folders(value: Any) -> Any:
+    """JSON with every absolute path cut down to its last part: what is published names no folders of its trainer."""
+    if isinstance(value, dict):
+        return {key: without_folders(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_folders(part) for part in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def _data_description(split: Split) -> dict[str, Any]:
     return {
         "request": None if split.request is None else to_json(split.request),

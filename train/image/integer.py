@@ -103,14 +103,16 @@ class IntegerConv(nn.Conv2d):
         finest = torch.floor(torch.log2(WEIGHT_LIMIT / largest)).clamp(max=12)
         return torch.exp2(torch.maximum(finest, torch.log2(self.units / self.source)))
 
+    def on_grid(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias as the numbers that the graph's integers stand for, with the gradient of the identity."""
+        scale = self.scales()
+        column = scale[:, None, None, None]
+        weight = round_half_up(self.weight * column).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT) / column
+        return weight, round_half_up(self.bias * scale * self.source) / (scale * self.source)
+
     def forward(self, value: Tensor, *, exact: bool = False) -> Tensor:
         """[B, in, H, W] multiples of 1 / `source` to [B, out, H / stride, W / stride]."""
-        weight, bias = self.weight, self.bias
-        if exact:
-            scale = self.scales()
-            column = scale[:, None, None, None]
-            weight = round_half_up(weight * column).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT) / column
-            bias = round_half_up(bias * scale * self.source) / (scale * self.source)
+        weight, bias = self.on_grid() if exact else (self.weight, self.bias)
         out: Tensor = F.conv2d(value, weight, bias, self.stride, self.padding)
         if not self.activation:
             return out

@@ -76,7 +76,7 @@ def train(
         InputError: a picture cannot be read, or none is large enough.
         DivergedError: a loss is not finite.
     """
-    _require_no_run(out)
+    require_no_run(out)
     network = new_network(settings)
     if initial is not None:
         load_initial(network, initial)
@@ -181,7 +181,7 @@ def write_run(
         RunError: the folder already holds a run, or `data` names no folder.
         SettingsError: a setting is unknown or outside its range.
     """
-    _require_no_run(out)
+    require_no_run(out)
     settings = change(
         ImageSettings(),
         {
@@ -250,7 +250,8 @@ def device_for(settings: ImageSettings) -> torch.device:
     return torch.device("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _require_no_run(out: Path) -> None:
+def require_no_run(out: Path) -> None:
+    """Raises RunError where a folder already holds a run."""
     if (out / RUN_FILE).exists():
         raise RunError(f"{out} already holds a run: continue it with --resume, or choose another folder")
 
