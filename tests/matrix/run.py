@@ -28,7 +28,7 @@ from matrix.environments import PLACES, Place, SkippedError
 from matrix.page import Ran, faults, render
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS = ROOT / "artifacts/weights/photo.safetensors"
+WEIGHTS = ROOT / "artifacts/weights/photo"
 
 
 class Matrix:
