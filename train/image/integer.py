@@ -122,8 +122,9 @@ class IntegerConv(nn.Conv2d):
     def integers(self) -> IntegerWeights:
         """The layer as the exported graph holds it."""
         scale = self.scales()
-        weight = torch.floor(self.weight * scale[:, None, None, None] + 0.5).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-        bias = torch.floor(self.bias * scale * self.source + 0.5)
+        weight, bias = self.on_grid()
         return IntegerWeights(
-            weight.to(torch.int8), bias.to(torch.int32), (scale * self.source / self.units).to(torch.int64)
+            (weight * scale[:, None, None, None]).to(torch.int8),
+            (bias * scale * self.source).to(torch.int32),
+            (scale * self.source / self.units).to(torch.int64),
         )
