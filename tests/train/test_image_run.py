@@ -152,7 +152,7 @@ def test_a_time_box_ends_a_run(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latentwire.train.image.loop.squared_error", lambda *_: torch.tensor([torch.nan]))
+    monkeypatch.setattr("latentwire.train.image.loop.distortion", lambda *_: torch.tensor([torch.nan]))
     with pytest.raises(DivergedError, match="nan at step 0: lower --learning-rate"):
         train(QUICK, photos, tmp_path / "run")
 

@@ -19,19 +19,18 @@ from tqdm import tqdm
 
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import DivergedError
-from latentwire.train.image.network import Coded, ImageNetwork, squared_error
+from latentwire.train.image.distortion import distortion, window
+from latentwire.train.image.network import Coded, ImageNetwork
 from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
 from latentwire.train.image.settings import ImageSettings
-from latentwire.train.image.validate import Point, rate_difference, similarity, validate
+from latentwire.train.image.validate import Point, rate_difference, validate
 from latentwire.train.loop import Outputs, append_metrics, progress_bar, show_scores
 
 FINAL_RATE = 0.02
-BALANCE = 0.25
-"""Exponent that keeps the highest rates, whose losses are largest, from drowning the others."""
-MS_SSIM_WORTH = 2000.0
-"""Squared error that a loss of all MS-SSIM stands for: from one quality to the next, a trained codec's squared error
-changes by 1700 to 2100 times what its 1 - MS-SSIM changes by (measured on photographs, 0.3 to 2.8 bits per pixel)."""
+BALANCE = {"mse": 0.25, "mix": 0.5, "ms-ssim": 0.5}
+"""Exponents that keep the highest rates, whose losses and gradients are largest, from drowning the others. With them
+the gradients at the highest rates are some 4 times those at the lowest; with 0.25 MS-SSIM's would be 30 times."""
 EARLY = 50
 """The moving average follows the weights faster at first: its decay is at most step / (step + EARLY)."""
 
@@ -74,11 +73,15 @@ class ImageLoop:
         self.settings, self.crops, self.pictures, self.device = settings, crops, pictures, device
         self.network = network.to(device).train()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's types do not know it
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.best = copy.deepcopy(self.average)
+        self.follow_from_here()
         self.optimizers = Optimizers(self.network, settings)
         self.generator = Generator().manual_seed(settings.seed)
         self.position = Position()
+
+    def follow_from_here(self) -> None:
+        """Let the moving average and the best weights be those that the network has now."""
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.best = copy.deepcopy(self.average)
 
     def run(self, outputs: Outputs) -> None:
         """Train to the end; judge the weights at the start, on the way and at the end, and store checkpoints.
@@ -163,16 +166,10 @@ class ImageLoop:
         trade_off = self.network.trade_off(level)
         rate = coded.bits / (image.shape[-1] * image.shape[-2])
         middle = self.settings.lambdas[len(self.settings.lambdas) // 2]
-        weighted = (rate + trade_off * self.distortion(coded.image, image)) * (trade_off / middle) ** -BALANCE
-        return weighted.mean()
-
-    def distortion(self, restored: Tensor, image: Tensor) -> Tensor:
-        """[B], in units of squared grey levels."""
         kind = self.settings.distortion
-        if kind == "mse":
-            return squared_error(restored, image)
-        structure = MS_SSIM_WORTH * (1 - similarity(restored, image))
-        return structure if kind == "ms-ssim" else (squared_error(restored, image) + structure) / 2
+        seen = [coded.image, image] if kind == "mse" else window([coded.image, image], self.generator)
+        error, balance = distortion(kind, *seen), BALANCE[kind]
+        return ((rate + trade_off * error) * (trade_off / middle) ** -balance).mean()
 
     @torch.no_grad()
     def _follow(self) -> None:

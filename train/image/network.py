@@ -18,7 +18,7 @@ from latentwire.train.image.prior import (
     scale_row,
     straight_through,
 )
-from latentwire.train.image.transforms import RANGE, Analysis, Synthesis, arithmetic, between, warm_start
+from latentwire.train.image.transforms import Analysis, Synthesis, arithmetic, between, warm_start
 
 GROUPS = [8, 24, 32, 64, 128]
 DEAD_ZONE = 0.08
@@ -61,6 +61,19 @@ class ImageNetwork(nn.Module):
         """The trade-off lambda [B] at levels [B]."""
         return torch.exp(between(torch.log(self.lambdas)[:, None], level)).flatten()
 
+    def scaled_latents(self, image: Tensor, level: Tensor, *, coarse: bool = False) -> tuple[Tensor, Tensor]:
+        """Latents [B, L, h, w] in quantization steps, and how many steps [B, L, 1, 1] a grey level is."""
+        gain = torch.exp(between(self.log_gain, level))
+        with arithmetic(image.device, coarse=coarse):
+            return self.analysis(image, level).float() * gain, gain
+
+    @torch.no_grad()
+    def rescale(self, factor: Tensor) -> None:
+        """Make each channel's step smaller by a factor [L], at every level; the probability model expects it."""
+        self.log_gain.add_(torch.log(factor))
+        self.hyper_analysis.rescale(factor)
+        self.prior.rescale(factor)
+
     def forward(
         self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None = None, coarse: bool = False
     ) -> Coded:
@@ -75,9 +88,7 @@ class ImageNetwork(nn.Module):
             coarse: compute the transforms in bfloat16, which is enough for gradients.
         """
         training = dead_zone is None
-        gain = torch.exp(between(self.log_gain, level))
-        with arithmetic(image.device, coarse=coarse):
-            latents = self.analysis(image, level).float() * gain
+        latents, gain = self.scaled_latents(image, level, coarse=coarse)
         hyper = self.hyper_analysis(latents, exact=exact)
         hyper_scale = torch.nn.functional.softplus(between(self.prior.hyper_scale, level)) + 0.05
         rounded = rounded_hyper(hyper)
@@ -109,8 +120,3 @@ class ImageNetwork(nn.Module):
 def dead_zoned(offset: Tensor, dead_zone: float) -> Tensor:
     """Rounded, towards zero by `dead_zone` more than half a step."""
     return offset.sign() * torch.floor(offset.abs() + (0.5 - dead_zone)).clamp_min(0)
-
-
-def squared_error(coded: Tensor, image: Tensor) -> Tensor:
-    """Mean squared error [B] in grey levels squared."""
-    return ((coded - image) ** 2).mean((1, 2, 3)) * RANGE**2

@@ -57,6 +57,13 @@ class HyperAnalysis(nn.Module):
             IntegerConv(width, hyper, 4, stride=2, units=1, activation=False),
         )
 
+    @torch.no_grad()
+    def rescale(self, factor: Tensor) -> None:
+        """Expect latents that are larger by a factor [L]."""
+        first = next(self.net.children())
+        assert isinstance(first, IntegerConv)
+        first.weight /= torch.cat([factor, factor[:SIGNED]])[:, None, None]
+
     def forward(self, latents: Tensor, *, exact: bool) -> Tensor:
         """Hyper-latents, not yet rounded."""
         value = hyper_features(latents, exact=exact)
@@ -81,6 +88,15 @@ class Stage(nn.Module):
         head = IntegerConv(2 * features, means + channels, units=units, activation=False)
         zeroed(head)
         self.head = head
+
+    @torch.no_grad()
+    def rescale(self, factor: Tensor) -> None:
+        """Expect latents, and predict means, that are larger by a factor [L]."""
+        if self.context is not None:
+            self.context.weight /= factor[: self.start].repeat(2)[:, None, None]
+        own = factor[self.start : self.start + self.means]
+        self.head.weight[: self.means] *= own[:, None, None, None]
+        self.head.bias[: self.means] *= own
 
     def forward(self, features: Tensor, decoded: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
         seen = features
@@ -112,6 +128,14 @@ class Prior(nn.Module):
         )
         self.base = nn.Parameter(torch.zeros(knots, latents))
         self.hyper_scale = nn.Parameter(torch.zeros(knots, hyper))
+
+    @torch.no_grad()
+    def rescale(self, factor: Tensor) -> None:
+        """Expect latents that are larger by a factor [L]."""
+        self.base.add_(ROWS_PER_NAT * torch.log(factor))
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.rescale(factor)
 
     def features(self, hyper: Tensor, *, exact: bool) -> Tensor:
         """Hyper symbols [B, Z, h/4, w/4] to features [B, width, h, w]."""

@@ -17,10 +17,12 @@ from latentwire.train import checkpoint, plots
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import RunError
 from latentwire.train.image.cost import Cost, cost_of
+from latentwire.train.image.distortion import Distortion
 from latentwire.train.image.loop import ImageLoop
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.photos import Crops, Material, read_material, scaled_copies
 from latentwire.train.image.settings import Device, ImageSettings
+from latentwire.train.image.steps import fit_steps
 from latentwire.train.image.validate import Point, judged, rate_difference
 from latentwire.train.image.weights import load_initial, load_weights, read_weights
 from latentwire.train.loop import Outputs, append_metrics, rewind_metrics, threads
@@ -76,14 +78,15 @@ def train(
         InputError: a picture cannot be read, or none is large enough.
         DivergedError: a loss is not finite.
     """
-    require_no_run(out)
+    require_no_run(out, "continue it with --resume, or choose another folder")
     network = new_network(settings)
     if initial is not None:
         load_initial(network, initial)
     material = read_material(data, validation)
     document = _description(settings)
     report(Cost(**document["cost"]).render())
-    loop = _prepared_loop(network, material, settings, report, warm=initial is None)
+    loop = _prepared_loop(network, material, settings, report)
+    _first_weights(loop, initial, report)
     origin = {"validation": validation, "initial": initial}
     document |= {
         "data": {
@@ -135,11 +138,14 @@ def resume(
     if material.digest() != source["sha256"]:
         raise RunError(f"{out} was started on other pictures: their pixels or their order changed")
     saved, network = out / CHECKPOINT_FILE, new_network(settings)
+    initial = None if source["initial"] is None else Path(source["initial"])
     fresh = not saved.exists()
-    if fresh and source["initial"] is not None:
-        load_initial(network, Path(source["initial"]))
-    loop = _prepared_loop(network, material, settings, report, warm=fresh and source["initial"] is None)
-    if not fresh:
+    if fresh and initial is not None:
+        load_initial(network, initial)
+    loop = _prepared_loop(network, material, settings, report)
+    if fresh:
+        _first_weights(loop, initial, report)
+    else:
         loop.restore(checkpoint.read(saved))
     return _run_to_end(loop, document, out, report)
 
@@ -234,6 +240,15 @@ def read_image_document(folder: Path) -> dict[str, Any]:
     return document
 
 
+def distortion_of(source: Path) -> Distortion | None:
+    """What the weights of a run folder were trained for; None for a checkpoint alone, which does not say.
+
+    Raises:
+        RunError: it is another family's run.
+    """
+    return settings_of(read_image_document(source)).distortion if (source / RUN_FILE).exists() else None
+
+
 def settings_of(document: Mapping[str, Any]) -> ImageSettings:
     """The settings in run.json."""
     return from_json(ImageSettings, document["settings"], "run.json: settings")
@@ -250,10 +265,10 @@ def device_for(settings: ImageSettings) -> torch.device:
     return torch.device("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def require_no_run(out: Path) -> None:
+def require_no_run(out: Path, advice: str = "choose another folder") -> None:
     """Raises RunError where a folder already holds a run."""
     if (out / RUN_FILE).exists():
-        raise RunError(f"{out} already holds a run: continue it with --resume, or choose another folder")
+        raise RunError(f"{out} already holds a run: {advice}")
 
 
 def _description(settings: ImageSettings) -> dict[str, Any]:
@@ -277,10 +292,8 @@ def _with_differences(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     ]
 
 
-def _prepared_loop(
-    network: ImageNetwork, material: Material, settings: ImageSettings, report: Report, *, warm: bool
-) -> ImageLoop:
-    """The network with its first weights (the KLT of the data where ``warm``) and its pictures, on the run's device."""
+def _prepared_loop(network: ImageNetwork, material: Material, settings: ImageSettings, report: Report) -> ImageLoop:
+    """The network and its pictures, on the run's device."""
     device = device_for(settings)
     held = judged(material.held, settings.distortion, settings.validation_pictures)
     with threads(settings.threads):
@@ -290,10 +303,23 @@ def _prepared_loop(
             f"{len(material.train) - small} pictures to train on, {len(crops.photos)} with their smaller copies "
             f"({small} skipped: smaller than a crop); {len(held)} to judge on; device {device}"
         )
-        if warm:
-            generator = torch.Generator().manual_seed(settings.seed)
-            network.warm_start(crops.draw(WARM_CROPS, generator).cpu().contiguous())
         return ImageLoop(network, crops, held, settings, device)
+
+
+def _first_weights(loop: ImageLoop, initial: Path | None, report: Report) -> None:
+    """The KLT of the data where there is no ``initial``; steps that fit the distortion, if weights had another."""
+    settings = loop.settings
+    with threads(settings.threads):
+        if initial is None:
+            loop.network.warm_start(loop.crops.draw(WARM_CROPS, torch.Generator().manual_seed(settings.seed)))
+        before = "mse" if initial is None else distortion_of(initial)
+        if before is not None and before != settings.distortion:
+            factor = fit_steps(loop.network, loop.crops, before, settings.distortion, settings.seed)
+            report(
+                f"steps fitted from {before} to {settings.distortion}: {1 / factor.max():.2f} to "
+                f"{1 / factor.min():.2f} times as large"
+            )
+        loop.follow_from_here()
 
 
 def _run_to_end(loop: ImageLoop, document: dict[str, Any], out: Path, report: Report) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from latentwire.train.errors import SettingsError
+from latentwire.train.image.distortion import Distortion
 from latentwire.train.settings import Arithmetic, require_above_zero, require_at_least, require_choice, require_fraction
 
-Distortion = Literal["mse", "ms-ssim", "mix"]
 Device = Literal["auto", "cpu", "cuda"]
 Optimizer = Literal["muon", "adam"]
 LAMBDAS = (0.0009, 0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)

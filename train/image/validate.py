@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentwire.runtime.errors import InputShapeError
-from latentwire.train.image.network import DEAD_ZONE, ImageNetwork, squared_error
-from latentwire.train.image.settings import Distortion
+from latentwire.train.image.distortion import Distortion, decibels
+from latentwire.train.image.network import DEAD_ZONE, ImageNetwork
 
 LEVELS = (1, 3, 5, 7)
 """Eighths of the way from the lowest level to the highest."""
@@ -72,22 +72,7 @@ def _coded(
     whole = F.pad(image, (0, -width % 64, 0, -height % 64), mode="replicate")
     coded = network(whole, torch.tensor([level], device=device), exact=exact, dead_zone=DEAD_ZONE)
     restored = coded.image[:, :, :height, :width].clamp(-0.5, 0.5)
-    return float(coded.bits) / height / width, decibels(restored, image, distortion)
-
-
-def decibels(restored: Tensor, image: Tensor, distortion: Distortion) -> float:
-    """PSNR for `mse`, else -10 log10(1 - MS-SSIM), of pictures [1, 3, H, W] in [-0.5, 0.5]."""
-    if distortion == "mse":
-        return -10 * math.log10(max(float(squared_error(restored, image)), 1e-9) / 255**2)
-    return -10 * math.log10(max(1 - float(similarity(restored, image)), 1e-9))
-
-
-def similarity(restored: Tensor, image: Tensor) -> Tensor:
-    """MS-SSIM [B] of pictures [B, 3, H, W] in [-0.5, 0.5], more than 160 pixels each way."""
-    from pytorch_msssim import ms_ssim
-
-    found: Tensor = ms_ssim(restored + 0.5, image + 0.5, data_range=1.0, size_average=False)
-    return found
+    return float(coded.bits) / height / width, decibels(distortion, restored, image)
 
 
 def rate_difference(base: Sequence[Point], other: Sequence[Point]) -> float:
