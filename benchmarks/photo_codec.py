@@ -28,7 +28,7 @@ import numpy as np
 import onnx
 import torch
 from PIL import Image
-from rate_distortion import Codec, Picture, Plot, Point, curve, difference, pillow
+from rate_distortion import MEASURES, Codec, Picture, Plot, Point, curve, difference, pillow
 
 from latentwire.export import measure
 from latentwire.export.graph.tap import estimating
@@ -134,9 +134,9 @@ def codec_of(subject: Subject, variant: str) -> Codec:
 
 
 def differences(curves: dict[str, list[Point]], ours: str) -> dict[str, dict[str, float]]:
-    """Rate of our default against every other curve, by both measures."""
+    """Rate of one of ours against every other curve, by each measure."""
     return {
-        name: {measured: round(difference(points, curves[ours], measured), 2) for measured in ("psnr", "ms_ssim_db")}
+        name: {measured: round(difference(points, curves[ours], measured), 2) for measured in MEASURES}
         for name, points in curves.items()
         if name != ours
     }
