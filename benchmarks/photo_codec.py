@@ -1,6 +1,6 @@
 """The ready codecs for photographs on the 24 Kodak pictures against what Pillow writes, both sides in one run.
 
-    python benchmarks/photo_codec.py [--out benchmarks/results/photo_codec.json] [--bundle photo] [--other photo-ms-ssim]
+    python benchmarks/photo_codec.py [--out benchmarks/results/photo_codec.json] [--other photo-ms-ssim]
 
 Reads `$LATENTWIRE_DATA/kodak/*.png` unless told otherwise. Rates are whole packets; curves are means over the pictures;
 rate differences are Bjontegaard's, over the common range of quality. Times are medians over the pictures at the setting
