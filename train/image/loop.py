@@ -73,15 +73,11 @@ class ImageLoop:
         self.settings, self.crops, self.pictures, self.device = settings, crops, pictures, device
         self.network = network.to(device).train()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's types do not know it
-        self.follow_from_here()
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.best = copy.deepcopy(self.average)
         self.optimizers = Optimizers(self.network, settings)
         self.generator = Generator().manual_seed(settings.seed)
         self.position = Position()
-
-    def follow_from_here(self) -> None:
-        """Let the moving average and the best weights be those that the network has now."""
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.best = copy.deepcopy(self.average)
 
     def run(self, outputs: Outputs) -> None:
         """Train to the end; judge the weights at the start, on the way and at the end, and store checkpoints.

@@ -85,8 +85,7 @@ def train(
     material = read_material(data, validation)
     document = _description(settings)
     report(Cost(**document["cost"]).render())
-    loop = _prepared_loop(network, material, settings, report)
-    _first_weights(loop, initial, report)
+    loop = _prepared_loop(network, material, settings, report, initial=initial)
     origin = {"validation": validation, "initial": initial}
     document |= {
         "data": {
@@ -142,10 +141,8 @@ def resume(
     fresh = not saved.exists()
     if fresh and initial is not None:
         load_initial(network, initial)
-    loop = _prepared_loop(network, material, settings, report)
-    if fresh:
-        _first_weights(loop, initial, report)
-    else:
+    loop = _prepared_loop(network, material, settings, report, initial=initial, fresh=fresh)
+    if not fresh:
         loop.restore(checkpoint.read(saved))
     return _run_to_end(loop, document, out, report)
 
@@ -292,8 +289,16 @@ def _with_differences(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     ]
 
 
-def _prepared_loop(network: ImageNetwork, material: Material, settings: ImageSettings, report: Report) -> ImageLoop:
-    """The network and its pictures, on the run's device."""
+def _prepared_loop(
+    network: ImageNetwork,
+    material: Material,
+    settings: ImageSettings,
+    report: Report,
+    *,
+    initial: Path | None,
+    fresh: bool = True,
+) -> ImageLoop:
+    """The network, with its first weights where ``fresh``, and its pictures, on the run's device."""
     device = device_for(settings)
     held = judged(material.held, settings.distortion, settings.validation_pictures)
     with threads(settings.threads):
@@ -303,23 +308,25 @@ def _prepared_loop(network: ImageNetwork, material: Material, settings: ImageSet
             f"{len(material.train) - small} pictures to train on, {len(crops.photos)} with their smaller copies "
             f"({small} skipped: smaller than a crop); {len(held)} to judge on; device {device}"
         )
+        network.to(device)
+        if fresh:
+            _first_weights(network, crops, settings, initial, report)
         return ImageLoop(network, crops, held, settings, device)
 
 
-def _first_weights(loop: ImageLoop, initial: Path | None, report: Report) -> None:
+def _first_weights(
+    network: ImageNetwork, crops: Crops, settings: ImageSettings, initial: Path | None, report: Report
+) -> None:
     """The KLT of the data where there is no ``initial``; steps that fit the distortion, if weights had another."""
-    settings = loop.settings
-    with threads(settings.threads):
-        if initial is None:
-            loop.network.warm_start(loop.crops.draw(WARM_CROPS, torch.Generator().manual_seed(settings.seed)))
-        before = "mse" if initial is None else distortion_of(initial)
-        if before is not None and before != settings.distortion:
-            factor = fit_steps(loop.network, loop.crops, before, settings.distortion, settings.seed)
-            report(
-                f"steps fitted from {before} to {settings.distortion}: {1 / factor.max():.2f} to "
-                f"{1 / factor.min():.2f} times as large"
-            )
-        loop.follow_from_here()
+    if initial is None:
+        network.warm_start(crops.draw(WARM_CROPS, torch.Generator().manual_seed(settings.seed)))
+    before = "mse" if initial is None else distortion_of(initial)
+    if before is not None and before != settings.distortion:
+        factor = fit_steps(network, crops, before, settings.distortion, settings.seed)
+        report(
+            f"steps fitted from {before} to {settings.distortion}: {1 / factor.max():.2f} to "
+            f"{1 / factor.min():.2f} times as large"
+        )
 
 
 def _run_to_end(loop: ImageLoop, document: dict[str, Any], out: Path, report: Report) -> dict[str, Any]:
