@@ -47,12 +47,21 @@ def curves(manifest: Manifest) -> str:
     """Rate, distortion and the parity verdict, from the manifest's report."""
     parity: dict[str, Any] = dict(manifest.parity or {})
     lines = [f"## Measured on {parity.get('items', 0)} items that it was not fitted to", ""]
-    lines += ["| variants | quality | bytes an item | MSE (range scaled to 1) |", "|---|---|---|---|"]
-    for name, points in parity.get("rate_distortion", {}).items():
-        lines += [f"| {name} | {p['quality']} | {p['bits'] / 8:.2f} | {p['mse']:.6f} |" for p in points]
+    curves = parity.get("rate_distortion", {})
+    pictures = any(point.get("ms_ssim") for points in curves.values() for point in points)
+    lines += ["| variants | quality | bytes an item | MSE (range scaled to 1) |" + pictures * " MS-SSIM |"]
+    lines += ["|---|---|---|---|" + pictures * "---|"]
+    for name, points in curves.items():
+        lines += [f"| {name} | {p['quality']} | {p['bits'] / 8:.2f} | {p['mse']:.6f} |{similarity(p)}" for p in points]
     checks = parity.get("checks", [])
     passed = sum(bool(check["passed"]) for check in checks)
     return "\n".join([*lines, "", f"Parity: {passed} of {len(checks)} checks passed.", ""])
+
+
+def similarity(point: dict[str, Any]) -> str:
+    """The cell that pictures have more than other items."""
+    found = point.get("ms_ssim")
+    return f" {found:.5f} |" if found else ""
 
 
 def origin(manifest: Manifest) -> str:

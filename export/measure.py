@@ -30,6 +30,8 @@ class RatePoint:
     """Mean bits an item, header and checksum included."""
     mse: float
     """Mean squared error, items scaled to [0, 1]."""
+    ms_ssim: float | None = None
+    """Mean MS-SSIM of the pictures that are large enough for it; none are where items are no pictures."""
 
 
 def session(

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+import torch
+from torch import Tensor
 
 from latentwire.export.image.reference import Image
 from latentwire.export.measure import RatePoint
-from latentwire.train.image.validate import Point, rate_difference
+from latentwire.train.image.distortion import similarity
+from latentwire.train.image.transforms import RANGE
+from latentwire.train.image.validate import SMALLEST_SIMILARITY, Point, rate_difference
 
 Array = npt.NDArray[Any]
 
@@ -49,17 +53,25 @@ class Pieces:
 
 
 def rate_points(pieces: Pieces, pictures: Sequence[Image], qualities: Sequence[int]) -> list[RatePoint]:
-    """One point a quality; bits are a picture's mean, its squared error has levels scaled to [0, 1]."""
+    """One point a quality, of means over the pictures."""
     points = []
     for quality in qualities:
-        bits, error = 0, 0.0
+        sizes, errors, similarities = [], [], []
         for picture in pictures:
             packet = pieces.packet(pieces.latents(picture, quality), picture.shape, quality)
-            bits += 8 * packet.size
             restored = pieces.output(pieces.unpacked(packet))
-            error += float(np.square((restored.astype(np.float64) - picture) / 255).mean())
-        points.append(RatePoint(quality, bits / len(pictures), error / len(pictures)))
+            sizes.append(8 * packet.size)
+            errors.append(np.square((restored.astype(np.float64) - picture) / 255).mean())
+            if min(picture.shape[:2]) >= SMALLEST_SIMILARITY:
+                similarities.append(float(similarity(centred(restored), centred(picture))))
+        ms_ssim = float(np.mean(similarities)) if similarities else None
+        points.append(RatePoint(quality, float(np.mean(sizes)), float(np.mean(errors)), ms_ssim))
     return points
+
+
+def centred(picture: Image) -> Tensor:
+    """uint8 [H, W, C] as training sees it: float32 [1, C, H, W] in [-0.5, 0.5]."""
+    return torch.tensor(picture).permute(2, 0, 1)[None] / RANGE - 0.5
 
 
 def rate_increase(base: Sequence[RatePoint], other: Sequence[RatePoint]) -> float:

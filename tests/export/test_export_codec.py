@@ -49,6 +49,7 @@ def test_the_bundle_holds_every_piece_and_says_so(exported):
         "golden",
         "manifest.json",
     ]
+    assert "MS-SSIM" not in (exported.path / "CARD.md").read_text()  # pictures have it
 
 
 def test_every_file_is_a_valid_model_without_foreign_operators_or_sidecars(exported):
