@@ -23,6 +23,7 @@ from latentwire.export.card import write_card
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Described
 from latentwire.export.graph.builder import stamp
+from latentwire.export.storage import store_halves
 from latentwire.runtime.identity import Identity, Metadata
 from latentwire.runtime.manifest import (
     MANIFEST,
@@ -96,6 +97,7 @@ class BundleWriter:
     def add_model(self, role: str, variant: str, precision: str, model: onnx.ModelProto) -> None:
         """Check, stamp and write one ONNX file and note it for the manifest."""
         drop_unused(model)
+        store_halves(model)
         stamp(model, Metadata(role, variant, precision, self.identity).to_json())
         onnx.checker.check_model(model, full_check=True)
         data = model.SerializeToString()

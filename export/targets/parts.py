@@ -11,6 +11,7 @@ import onnx
 
 from latentwire.export.errors import ParityError
 from latentwire.export.graph.builder import duplicate, stamp
+from latentwire.export.storage import widen_halves
 from latentwire.export.targets.chain import CODER, Array, Chain
 from latentwire.export.targets.depthwise import in_blocks
 from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
@@ -109,7 +110,9 @@ def read(bundle: Bundle, wanted: Mapping[str, Sequence[str]]) -> dict[str, onnx.
     for role, variants in wanted.items():
         there = bundle.manifest.variants(role)
         variant = next(variant for variant in variants if variant in there)
-        found[f"{role}.{variant}"] = onnx.load_model_from_string(bundle.read_model(role, variant))
+        model = onnx.load_model_from_string(bundle.read_model(role, variant))
+        widen_halves(model)  # tools of targets look for weights where weights usually are
+        found[f"{role}.{variant}"] = model
     return found
 
 

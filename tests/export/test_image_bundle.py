@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
+from rate_distortion import similarity
 from small_images import picture, small_network
 
 from latentwire.export.assemble import drop_unused
@@ -17,6 +18,7 @@ from latentwire.export.graph.integer import WEIGHT_LIMIT
 from latentwire.export.image.codec import export_image
 from latentwire.export.image.integers import network_of
 from latentwire.export.targets.depthwise import Finder
+from latentwire.export.targets.parts import read
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.cli import main
 from latentwire.runtime.decoder import Decoder
@@ -25,14 +27,18 @@ from latentwire.runtime.errors import CorruptPacketError
 from latentwire.runtime.selftest import selftest
 
 pytestmark = pytest.mark.slow
+HELD = (170, 200)
+"""Of the picture that the bundle is verified on: large enough for MS-SSIM."""
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     pictures = [picture(128, 192, seed=100 + k) for k in range(4)]
-    held = [picture(130, 200, seed=200)]
+    held = [picture(*HELD, seed=200)]
     out = tmp_path_factory.mktemp("image") / "small"
-    export_image(small_network(), pictures, out, holdout=held, precisions=("fp32", "int8", "fp16"))
+    network = small_network()
+    network.synthesis.klt.half().float()  # as `latentwire weights` rounds it
+    export_image(network, pictures, out, holdout=held, precisions=("fp32", "int8", "fp16"))
     return out
 
 
@@ -43,6 +49,30 @@ def test_the_bundle_proves_itself(bundle):
     assert len(checks) == 16
     assert all(value == 0 for name, value in checks.items() if "symbols" in name)
     assert checks["int8 encoder, fp32 decoder: rate increase at equal error"] < 0.01
+
+
+def test_rounded_weights_are_stored_as_float16_and_packaged_as_float32(bundle):
+    opened, basis = open_bundle(bundle), {(768, 256, 1, 1)}
+    for role in ("synthesis", "decoder"):
+        shipped = onnx.load_model_from_string(opened.read_model(role, "fp32"))
+        assert basis <= shapes(shipped, TensorProto.FLOAT16)
+        (packaged,) = read(opened, {role: ["fp32"]}).values()
+        assert not shapes(packaged, TensorProto.FLOAT16)
+        assert basis <= shapes(packaged, TensorProto.FLOAT)
+
+
+def shapes(model, kind):
+    """Of the initializers of a type."""
+    return {tuple(entry.dims) for entry in model.graph.initializer if entry.data_type == kind}
+
+
+def test_the_card_tells_how_alike_pictures_are(bundle):
+    held, decoder = picture(*HELD, seed=200), Decoder(bundle)
+    restored = decoder.decode(Encoder(bundle, variant="int8").encode(held, 128))
+    card = (bundle / "CARD.md").read_text()
+    assert "| MSE (range scaled to 1) | MS-SSIM |" in card
+    row = next(line for line in card.splitlines() if line.startswith("| int8 encoder, fp32 decoder | 128 |"))
+    assert float(row.split("|")[-2]) == pytest.approx(similarity(restored, held), abs=6e-6)
 
 
 def test_int8_is_the_encoders_default_and_its_own(bundle):
