@@ -28,7 +28,7 @@ from latentwire.export.graph.builder import (
 from latentwire.export.graph.tap import CODED, COST, SENT
 from latentwire.export.image import prior, signs
 from latentwire.export.image.alphabets import Alphabet, alphabets
-from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
+from latentwire.export.image.tables import HYPER_ZERO, ROUNDING, SIXTEENTHS, ImageTables
 from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
 SYMBOL_LIMIT = (1 << 23) - 1
@@ -98,8 +98,6 @@ class Writer:
             Book(alphabet, entries(op, alphabet.frequency, lengths))
             for alphabet in (found.hyper, found.signed, found.magnitudes)
         )
-        # For `steps`: times half a step in sixteenths it is the rounding offset in sixteenths.
-        self.lean = table(op, tables.rounding * (SIXTEENTHS / HALF), "rounding")
         self.stages: list[Coded] = []
 
     def code_hyper(self, hyper: Value, rows: Value) -> Value:
@@ -118,8 +116,7 @@ class Writer:
         if found.last:
             self.code_last(found, offset)
             return None
-        steps = self.steps(flat(op, offset), flat(op, op.Cast(found.rows, to=INT32)))
-        symbols = op.Mul(op.Reshape(whole(op, steps), op.Shape(offset)), op.Cast(found.coded, to=INT32))
+        symbols = op.Mul(whole(op, steps(op, offset)), op.Cast(found.coded, to=INT32))
         self.note_where(found.coded, symbols, found.rows, self.signed)
         scaled_up = op.Mul(op.Cast(symbols, to=FLOAT), float(SIXTEENTHS))
         return scaled_up if found.mean is None else op.Add(scaled_up, found.mean)  # type: ignore[no-any-return]
@@ -128,19 +125,8 @@ class Writer:
         """Quantize the last and largest group; nothing looks at it again, so only what is coded is worked on."""
         op = self.op
         offset, rows = self.pick(found.coded, offset, found.rows)
-        rows = op.Cast(rows, to=INT32)
-        values = whole(op, self.steps(offset, rows))
-        self.note(values, op.Abs(values), rows, self.magnitudes)
-
-    def steps(self, offset: Value, rows: Value) -> Value:
-        """Offsets from the mean [n] in sixteenths of a step, as steps, moved away from 0 by the rounding of their rows.
-
-        An offset below half a step is moved by less, which is as well: it is 0, whatever the rounding.
-        """
-        op = self.op
-        half = (integer.constant(op, sign * HALF, np.float32) for sign in (-1, 1))
-        moved = op.Add(offset, op.Mul(op.Clip(offset, *half), op.GatherElements(self.lean, rows)))
-        return op.Mul(moved, 1 / SIXTEENTHS)  # type: ignore[no-any-return]
+        values = whole(op, steps(op, offset))
+        self.note(values, op.Abs(values), op.Cast(rows, to=INT32), self.magnitudes)
 
     def pick(self, coded: Value, *pictures: Value) -> list[Value]:
         """What pictures of the stage that is noted next hold where ``coded`` bool, of the same shape, is set: [n] each.
@@ -214,6 +200,16 @@ def worthwhile(op: Op, sign_words: Value) -> Value:
     doublings = vector(op, rans.DOUBLINGS)
     cost = op.Sub(op.Mul(doublings, 3), op.Mul(op.Min(doublings, sign_words), 2))
     return op.Mul(op.Sub(cost, 1), OVERHEAD)  # type: ignore[no-any-return]
+
+
+def steps(op: Op, offset: Value) -> Value:
+    """Offsets from the mean in sixteenths of a step, as steps, moved away from 0 by `ROUNDING`.
+
+    An offset below half a step is moved by less, which is as well: it is 0, whatever the rounding.
+    """
+    half = (integer.constant(op, sign * HALF, np.float32) for sign in (-1, 1))
+    moved = op.Add(offset, op.Mul(op.Clip(offset, *half), ROUNDING * SIXTEENTHS / HALF))
+    return op.Mul(moved, 1 / SIXTEENTHS)  # type: ignore[no-any-return]
 
 
 def whole(op: Op, steps: Value) -> Value:

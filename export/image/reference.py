@@ -8,24 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latentwire.export.image.tables import HYPER_PATCH, SIXTEENTHS
+from latentwire.export.image.tables import HYPER_PATCH, ROUNDING, SIXTEENTHS
 from latentwire.export.tables import QUALITIES
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import rounded_hyper
 
 Floats = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """How latents become symbols: offsets float32 [rows] added to magnitudes before floor, and the first coded row.
-
-    Rows beyond the last offset are the last one.
-    """
-
-    offsets: Floats
-    first_row: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ def run(
     gain: Floats,
     base: npt.NDArray[np.int32],
     latents: torch.Tensor,
-    rounding: Rounding,
+    coded: range,
     hyper_coded: npt.NDArray[np.bool_] | None = None,
 ) -> Pass:
     """Symbols of unscaled latents [1, L, h, w], computed as the graph computes them.
@@ -84,7 +73,7 @@ def run(
         gain: float32 [L], sixteenths of a step per latent unit.
         base: int32 [L], sixteenths of a row.
         latents: float32 [1, L, h, w].
-        rounding: how to round.
+        coded: which rows; what belongs to one beyond them belongs to the last.
         hyper_coded: bool [Z], which hyper-latents are sent; all if None.
     """
     scaled = latents * torch.tensor(gain)[None, :, None, None]
@@ -92,15 +81,13 @@ def run(
     hyper = rounded_hyper(network.hyper_analysis(scaled / SIXTEENTHS, exact=True))
     if hyper_coded is not None:
         hyper = hyper * torch.tensor(hyper_coded)[None, :, None, None]
-    offsets = torch.tensor(rounding.offsets)
     found: list[tuple[torch.Tensor, ...]] = []
     stages = network.prior.predictions(hyper, offsets_of_rows, exact=True)
     stage, mean, rows = next(stages)
     while True:
         offset = (scaled[:, stage.start : stage.start + stage.channels] - mean * SIXTEENTHS) / SIXTEENTHS
-        index = rows.long().clamp(max=len(offsets) - 1)
-        magnitude = torch.floor(offset.abs() + offsets[index]).clamp_min(0)
-        symbols = magnitude * offset.sign() * (index >= rounding.first_row)
+        index = rows.long().clamp(max=coded[-1])
+        symbols = torch.floor(offset.abs() + ROUNDING) * offset.sign() * (index >= coded[0])
         found.append((index, offset, symbols))
         try:
             stage, mean, rows = stages.send(symbols + mean)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from latentwire.export.graph.integer import EXACT, Layer
 from latentwire.export.tables import TOTAL
 from latentwire.runtime.packet import PACKET_VERSION
+from latentwire.train.image.network import DEAD_ZONE
 
 FAMILY = "image"
 SIXTEENTHS = 16
@@ -23,6 +24,9 @@ HYPER_PATCH = 64
 """Pixels per hyper-latent position, each way; pictures are padded to a multiple of it."""
 HYPER_ZERO = 128
 """The byte that stands for hyper-latent 0."""
+ROUNDING = 0.5 - DEAD_ZONE
+"""Added to the magnitude of a latent, in steps, before it is cut off to a whole number: what the synthesis network was
+trained with. The encoder's own affair."""
 SPAN = 255
 """The highest quality; between two knots the weight moves in that many parts."""
 
@@ -120,9 +124,6 @@ class ImageTables:
             k - (S - 1) / 2. Row 0 is the certain one: what belongs to it is 0 and not coded.
         frequency: uint16 [R, M + 1], of the latents' symbols, to whose sign the rows are blind: column 0 is symbol 0,
             column k is k and is -k, the last is the escape; with both signs each row sums to 4096. Row 0 is certain.
-        rounding: float32 [R], 0 to 1/2, added to the magnitude before floor. The encoder's own affair.
-        shift: float32 [R], how far beyond a nonzero symbol its latents lie on average, in sixteenths of a step. The
-            decoder's own affair.
     """
 
     network: Network
@@ -132,8 +133,6 @@ class ImageTables:
     hyper_index: npt.NDArray[np.uint8]
     hyper_frequency: npt.NDArray[np.uint16]
     frequency: npt.NDArray[np.uint16]
-    rounding: npt.NDArray[np.float32]
-    shift: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
         hyper, latents = self.hyper_frequency.astype(np.int64), self.frequency.astype(np.int64)
@@ -157,7 +156,7 @@ class ImageTables:
     @property
     def latent_rows(self) -> int:
         """R."""
-        return len(self.rounding)
+        return len(self.frequency)
 
     @property
     def magnitudes(self) -> int:

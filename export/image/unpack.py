@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
-import onnx_ir as ir
 
 from latentwire.export.graph import escapes, integer, rans, wire
 from latentwire.export.graph.builder import (
@@ -20,7 +19,6 @@ from latentwire.export.graph.builder import (
     build_model,
     count,
     flat,
-    table,
     value,
     vector,
 )
@@ -48,7 +46,7 @@ def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.M
         prior.run_stages(op, tables, hyper, parsed.quality, cells, reader.decode)
         status = reader.verdict()
         good = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
-        restored = op.Div(op.Concat(*reader.restored, axis=3), prior.gain_at(op, tables, parsed.quality))
+        restored = op.Div(op.Concat(*reader.decoded, axis=3), prior.gain_at(op, tables, parsed.quality))
         hyper_symbols, *groups = [
             op.Slice(op.Squeeze(part, [0]), [0], op.Mul(good, 1 << 31)) for part in reader.symbols
         ]
@@ -73,21 +71,6 @@ def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.M
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Places of a list of values in a picture."""
-
-    present: Value
-    """bool [1, h, w, c]: there is one."""
-    order: Value
-    """int32 [n], for each element of the picture the place in the list."""
-
-    def place(self, op: Op, values: Value, dtype: ir.DataType) -> Value:
-        """A picture of values [m >= 1] of a type, 0 where there is none."""
-        grid = op.Reshape(op.GatherElements(values, self.order), op.Shape(self.present))
-        return op.Mul(grid, op.Cast(self.present, to=dtype))  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
 class Book:
     """An alphabet and its `rans.slot_table`."""
 
@@ -105,7 +88,6 @@ class Reader:
             Book(alphabet, rans.slot_table(op, alphabet.frequency, alphabet.rows, alphabet.columns))
             for alphabet in (found.hyper, found.signed, found.magnitudes)
         )
-        self.beyond = table(op, tables.shift, "shift")
         self.escaped, complete, words = self.read_escapes(parsed.body)
         self.stream, self.words = words
         self.status = op.Where(
@@ -114,7 +96,7 @@ class Reader:
         self.states, self.position = parsed.states, vector(op, [0])
         self.escapes_used = vector(op, [0])
         self.symbols: list[Value] = []
-        self.restored: list[Value] = []
+        self.decoded: list[Value] = []
 
     def read_escapes(self, body: Value) -> tuple[Value, Value, tuple[Value, Value]]:
         """(Escaped values int64 [m >= 1], whether all is there, (words int64 [k >= 1], their number)); [1] each."""
@@ -140,7 +122,7 @@ class Reader:
         op = self.op
         coded = op.Cast(rows, to=BOOL)
         values = self.take(op.Cast(op.Compress(flat(op, rows), flat(op, coded)), to=INT32), self.hyper)
-        symbols = self.spread(coded).place(op, values, INT32)
+        symbols = self.place(coded, values)
         self.symbols.append(symbols)
         return op.Cast(op.Clip(op.Add(symbols, HYPER_ZERO), 0, integer.BYTE), to=UINT8)  # type: ignore[no-any-return]
 
@@ -149,25 +131,23 @@ class Reader:
         op = self.op
         rows = op.Cast(op.Compress(flat(op, found.rows), flat(op, found.coded)), to=INT32)
         values = self.take_signed(rows) if found.last else self.take(rows, self.signed)
-        # One row more, for there is always one value at least.
-        beyond = op.GatherElements(self.beyond, op.Slice(op.Pad(rows, [0, 1], 0), [0], op.Shape(values)))
-        floats = op.Cast(values, to=FLOAT)
-        sixteenths = op.Mul(floats, float(SIXTEENTHS))
-        spread = self.spread(found.coded)
-        self.symbols.append(spread.place(op, values, INT32))
-        restored = spread.place(op, op.Add(sixteenths, op.Mul(op.Sign(floats), beyond)), FLOAT)
-        self.restored.append(restored if found.mean is None else op.Add(restored, found.mean))
-        if found.last:
-            return None
-        decoded = spread.place(op, sixteenths, FLOAT)
-        return decoded if found.mean is None else op.Add(decoded, found.mean)
+        symbols = self.place(found.coded, values)
+        self.symbols.append(symbols)
+        sixteenths = op.Mul(op.Cast(symbols, to=FLOAT), float(SIXTEENTHS))
+        decoded = sixteenths if found.mean is None else op.Add(sixteenths, found.mean)
+        self.decoded.append(decoded)
+        return None if found.last else decoded
 
-    def spread(self, coded: Value) -> Spread:
-        """Where values go of which those in ``coded`` were sent, if the packet was not refused until now."""
+    def place(self, coded: Value, values: Value) -> Value:
+        """A picture of values int32 [m >= 1] in order where ``coded`` bool [1, h, w, c] is set, 0 elsewhere.
+
+        All of it is 0 if the packet was refused until now.
+        """
         op = self.op
-        present = op.And(coded, op.Equal(self.status, 0))
-        order = op.Clip(op.Sub(op.CumSum(flat(op, op.Cast(present, to=INT32)), 0), 1), 0, 1 << 30)
-        return Spread(present, order)
+        present = op.Cast(op.And(coded, op.Equal(self.status, 0)), to=INT32)
+        order = op.Clip(op.Sub(op.CumSum(flat(op, present), 0), 1), 0, 1 << 30)
+        grid = op.Reshape(op.GatherElements(values, order), op.Shape(present))
+        return op.Mul(grid, present)  # type: ignore[no-any-return]
 
     def take(self, rows: Value, book: Book) -> Value:
         """Symbols int32 [max(n, 1)] of elements with table rows int32 [n]."""

@@ -42,17 +42,16 @@ class Small:
     def reference(self, latents: np.ndarray, quality: int) -> reference.Pass:
         import torch
 
-        rounding = reference.Rounding(self.tables.rounding, first_row=1)
         knobs = self.tables.knobs
-        coded = self.tables.hyper_rows(quality) > 0
+        coded, rows = self.tables.hyper_rows(quality) > 0, range(1, self.tables.latent_rows)
         gain, base = knobs.gain_at(quality), knobs.base_at(quality)
-        return reference.run(self.network, gain, base, torch.tensor(latents), rounding, coded)
+        return reference.run(self.network, gain, base, torch.tensor(latents), rows, coded)
 
 
 @pytest.fixture(scope="module")
 def small() -> Small:
     network = small_network()
-    tables = fit_tables(network, [picture(128, 192, seed=50 + k) for k in range(3)], rounds=1)
+    tables = fit_tables(network, [picture(128, 192, seed=50 + k) for k in range(3)])
     codec_id = tables.codec_id()
     pack, unpack = build_pack(tables, codec_id), build_unpack(tables, codec_id, LIMITS)
     return Small(network, tables, session(pack), session(unpack))

@@ -1,0 +1,39 @@
+"""What the image family fits to pictures, on counts whose answer is plain."""
+
+import numpy as np
+import pytest
+
+from latentwire.export.image.fit import BIT, MAGNITUDES, SPARED, Measured, row_shares, signed_entropy, worth_coding
+from latentwire.train.image.prior import ROWS
+
+LOW = 6
+"""Rows of few 1s."""
+
+
+def measured(worth: float) -> Measured:
+    """`LOW` rows of 1000 zeros and 10 ones, of which the highest gains a share of all bits; 8-valued rows above."""
+    magnitudes = np.zeros((ROWS, MAGNITUDES + 1))
+    magnitudes[:LOW, :2] = 1000, 10
+    magnitudes[LOW:, :8] = 1000
+    bits = np.array([signed_entropy(row_shares(row, at)) for at, row in enumerate(magnitudes)]) * magnitudes.sum(1)
+    saved = np.where(np.arange(ROWS) < LOW, 0.5 * BIT * bits, 20 * BIT * bits)
+    saved[LOW - 1] = BIT * (bits[LOW - 1] + worth * bits.sum())
+    return Measured(magnitudes, saved, np.zeros((1, 1, 3)))
+
+
+@pytest.mark.parametrize(("worth", "first"), [(0.0, LOW), (0.9 * SPARED, LOW), (1.1 * SPARED, LOW - 1)])
+def test_the_lowest_rows_are_left_out_while_they_gain_little(worth, first):
+    assert worth_coding(measured(worth)) == first
+
+
+def test_shares_are_what_was_found_with_a_little_of_the_rows_logistic():
+    nothing, found = np.zeros(MAGNITUDES + 1), np.zeros(MAGNITUDES + 1)
+    found[3] = 1e6
+    for row in (1, 20, ROWS - 1):
+        prior = row_shares(nothing, row)
+        assert prior.sum() == pytest.approx(1)
+        assert (np.diff(prior[1:-1]) <= 0).all()
+        assert row_shares(found, row)[3] == pytest.approx(1, abs=1e-4)
+    spread = [row_shares(nothing, row)[0] for row in range(1, ROWS)]
+    assert (np.diff(spread) < 0).all()
+    assert row_shares(nothing, ROWS - 1)[-1] > 1e-4
