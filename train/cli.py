@@ -248,11 +248,12 @@ def image(
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-def weights(run: Path, out: Path) -> None:
+@click.option("--lambdas", type=Numbers(float), help="Other trade-offs, between or beyond those it was trained for.")
+def weights(run: Path, out: Path, lambdas: tuple[float, ...] | None) -> None:
     """Write the best weights of a finished image run alone, large ones as float16: to share, export, and go on from."""
     from latentwire.train.image.compact import compact
 
-    compact(run, out)
+    compact(run, out, lambdas)
     click.echo(f"{out}: the weights of {run}")
 
 

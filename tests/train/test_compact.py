@@ -10,7 +10,7 @@ from torch import nn
 
 from latentwire.runtime.cli import main
 from latentwire.train import checkpoint
-from latentwire.train.errors import RunError
+from latentwire.train.errors import RunError, SettingsError
 from latentwire.train.image import ImageNetwork, ImageSettings, load_image_run, write_run
 from latentwire.train.image.compact import LARGE, compact, half
 from latentwire.train.image.integer import IntegerConv
@@ -83,6 +83,24 @@ def test_the_weights_can_be_gone_on_from_and_name_no_folders(run: Path, tmp_path
     network = new_network(ImageSettings())
     load_initial(network, out)
     assert network.synthesis.klt.weight.dtype == torch.float32
+
+
+def test_qualities_move_with_the_trade_offs(network: ImageNetwork, run: Path, tmp_path: Path) -> None:
+    before = network.lambdas.tolist()
+    lower = [before[0] ** 1.5 / before[1] ** 0.5, *before[1:]]  # half a knot further down
+    out = tmp_path / "out"
+    text = ",".join(map(repr, lower))
+    result = CliRunner().invoke(main, ["weights", str(run), "--out", str(out), "--lambdas", text])
+    assert result.exit_code == 0, result.output
+    document = json.loads((out / "run.json").read_text())
+    assert document["settings"]["lambdas"] == pytest.approx(lower)
+    assert document["metrics"] is None
+    moved = load_image_run(out).network
+    assert torch.equal(moved.log_gain[1:], network.log_gain[1:])
+    torch.testing.assert_close(moved.log_gain[0], 1.5 * network.log_gain[0] - 0.5 * network.log_gain[1])
+    result = CliRunner().invoke(main, ["weights", str(run), "--out", str(tmp_path / "x"), "--lambdas", "0.2,0.1"])
+    assert result.exit_code == SettingsError.exit_code and "rising" in result.output
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_cannot_be_handed_on_is_refused(run: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a finished run hands on: its best weights alone, an eighth of the size of what training keeps to resume."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +9,45 @@ from torch import Tensor, nn
 
 from latentwire.train import checkpoint
 from latentwire.train.checkpoint import Checkpoint
+from latentwire.train.image.cost import cost_of
 from latentwire.train.image.integer import IntegerConv
 from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.run import load_image_run, require_no_run
+from latentwire.train.image.run import load_image_run, new_network, require_no_run, settings_of
+from latentwire.train.image.weights import load_initial
+from latentwire.train.recipe import change
 from latentwire.train.run import CHECKPOINT_FILE, RUN_FILE, without_folders
+from latentwire.train.settings import to_json
 
 LARGE = 4096
 """Values from which on a convolution's weight is stored as float16."""
 
 
-def compact(run: Path, out: Path) -> dict[str, Any]:
+def compact(run: Path, out: Path, lambdas: Sequence[float] | None = None) -> dict[str, Any]:
     """Write a run folder with the best weights of another; returns the content of its run.json.
 
     It is exported, and gone on from with ``--initial``, as the run is; it cannot be resumed. Of the folders in run.json
     only the names remain.
 
+    Args:
+        run: the folder of a finished image run.
+        out: the folder to write.
+        lambdas: other trade-offs than it was trained for, as ``--initial`` moves weights to them.
+
     Raises:
         RunError: there is no finished image run, or ``out`` already holds a run.
+        SettingsError: trade-offs are not rising numbers above 0.
     """
     require_no_run(out)
     trained = load_image_run(run)
     document: dict[str, Any] = without_folders(trained.provenance)
+    network = trained.network
+    if lambdas is not None:
+        settings = change(settings_of(document), {"lambdas": tuple(lambdas)})
+        network = new_network(settings)
+        load_initial(network, run)
+        document |= {"settings": to_json(settings), "cost": cost_of(network).to_json(), "metrics": None}
     out.mkdir(parents=True, exist_ok=True)
-    weights = {f"best.{name}": value for name, value in rounded(trained.network).items()}
+    weights = {f"best.{name}": value for name, value in rounded(network).items()}
     checkpoint.write(out / CHECKPOINT_FILE, Checkpoint(weights, {"finished": True}))
     checkpoint.write_json(out / RUN_FILE, document)  # last: without it there is no run
     return document
