@@ -11,7 +11,7 @@ from small_images import LAMBDAS, picture, small_network
 from torch import Tensor
 
 from latentwire.train.cli import train as train_command
-from latentwire.train.image.distortion import distortion, squared_error, window
+from latentwire.train.image.distortion import distortion, framed, squared_error
 from latentwire.train.image.loop import ImageLoop
 from latentwire.train.image.network import Coded, ImageNetwork
 from latentwire.train.image.photos import Crops, read_photos
@@ -90,15 +90,30 @@ def test_steps_follow_the_slope_of_the_distortion(crops: Crops, monkeypatch: pyt
     assert torch.allclose(factor[seen] ** 2, 3 * share[seen], rtol=0.1)
 
 
-def test_windows_are_alike_and_from_anywhere() -> None:
+def test_frames_are_alike_mirrored_and_begin_anywhere() -> None:
     generator = torch.Generator().manual_seed(0)
     place = torch.arange(64 * 80).reshape(1, 1, 64, 80).float()
     corners = set()
     for _ in range(200):
-        one, other = window([place, 2 * place], generator)
-        assert one.shape == (1, 1, 48, 64) and torch.equal(other, 2 * one)
-        corners.add(divmod(int(one[0, 0, 0, 0]), 80))
-    assert {top for top, _ in corners} == {left for _, left in corners} == {*range(16)}
+        one, other = framed([place, 2 * place], generator)
+        assert one.shape == (1, 1, 112, 128) and torch.equal(other, 2 * one)
+        top, left = (int(at) for at in (one[0, 0] == 0).nonzero()[0])
+        assert torch.equal(one[..., top : top + 64, left : left + 80], place)
+        assert torch.equal(one[..., top - 9, left:-16], one[..., top + 9, left:-16])
+        corners.add((top, left))
+    assert {top for top, _ in corners} == {left for _, left in corners} == {*range(16, 32)}
+
+
+def test_the_outermost_pixels_count_as_others_do() -> None:
+    image = torch.tensor(picture(256, 256)).permute(2, 0, 1)[None] / 255 - 0.5
+    generator, seen = torch.Generator().manual_seed(0), {}
+    for at in (0, 128):
+        restored = image.clone()
+        restored[..., at : at + 2] += 10 / 255 * (-1) ** torch.arange(256)[:, None]
+        plain = distortion("ms-ssim", restored, image)
+        seen[at] = plain, distortion("ms-ssim", *framed([restored, image], generator))
+    assert seen[0][0] < 0.35 * seen[128][0]
+    assert seen[0][1] == pytest.approx(float(seen[128][1]), rel=0.5)
 
 
 def test_training_sees_errors_that_cancel_in_the_cells_of_ms_ssim(crops: Crops) -> None:

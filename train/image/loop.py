@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import DivergedError
-from latentwire.train.image.distortion import distortion, window
+from latentwire.train.image.distortion import distortion, framed
 from latentwire.train.image.network import Coded, ImageNetwork
 from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
@@ -164,7 +164,7 @@ class ImageLoop:
         rate = coded.bits / (image.shape[-1] * image.shape[-2])
         middle = self.settings.lambdas[len(self.settings.lambdas) // 2]
         kind = self.settings.distortion
-        seen = [coded.image, image] if kind == "mse" else window([coded.image, image], self.generator)
+        seen = [coded.image, image] if kind == "mse" else framed([coded.image, image], self.generator)
         error, balance = distortion(kind, *seen), BALANCE[kind]
         return ((rate + trade_off * error) * (trade_off / middle) ** -balance).mean()
 

@@ -8,7 +8,7 @@ and sees the coarse ones better than the squared error does. Training would move
 import torch
 from torch import Generator, Tensor
 
-from latentwire.train.image.distortion import Distortion, distortion, window
+from latentwire.train.image.distortion import Distortion, distortion, framed
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.photos import Crops
 
@@ -45,6 +45,6 @@ def _slopes(
     noise = torch.rand(latents.shape, generator=generator).to(latents.device) - 0.5
     size = torch.ones(latents.shape[1], device=latents.device, requires_grad=True)
     restored = network.synthesis((latents + size[:, None, None] * noise) / gain, levels)
-    seen = window([restored, image], generator)
+    seen = framed([restored, image], generator)
     errors = [distortion(kind, *seen).mean() for kind in kinds]
     return torch.stack([torch.autograd.grad(error, size, retain_graph=True)[0] for error in errors])
