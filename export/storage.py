@@ -40,7 +40,7 @@ def widen_halves(model: onnx.ModelProto) -> None:
         if entry.name in casts:
             wide = numpy_helper.to_array(entry).astype(np.float32)
             entry.CopyFrom(numpy_helper.from_array(wide, casts[entry.name].output[0]))
-    kept = [node for node in graph.node if node.input[:1] not in [[name] for name in casts]]
+    kept = [node for node in graph.node if node.op_type != "Cast" or node.input[0] not in casts]
     del graph.node[:]
     graph.node.extend(kept)
 

@@ -31,7 +31,7 @@ SPARED = 0.004
 """Share of the bits that the rows which are never coded may be worth."""
 BIT = 0.05
 """Squared error, in steps, that a bit is to take away: where the dead zone of `photo` and `photo-ms-ssim` is best, a
-slightly smaller one takes away 0.1, a slightly larger one 0.04 for each bit."""
+slightly larger one takes away 0.1, a slightly smaller one 0.04 for each bit."""
 PRIOR_SAMPLES = 64.0
 """How many latents the logistic distribution of a row counts for beside those that were found."""
 
