@@ -179,6 +179,7 @@ def dense(
 
 IMAGE_OPTIONS = (
     ("--distortion", "distortion", click.Choice(["mse", "ms-ssim", "mix"]), "What is minimised beside the rate."),
+    ("--part", "part", click.Choice(["all", "synthesis"]), "What learns; synthesis: packets stay the same."),
     ("--lambdas", "lambdas", Numbers(float), "Trade-off at each quality knot, rising; bits per pixel a squared level."),
     ("--width", "width", int, "Channels of the encoder's first layers; --budget picks it too."),
     ("--hyper", "hyper", int, "Channels of the hyper-latents."),

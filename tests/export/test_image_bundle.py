@@ -31,14 +31,17 @@ HELD = (170, 200)
 """Of the picture that the bundle is verified on: large enough for MS-SSIM."""
 
 
+def export(network, out, precisions):
+    pictures = [picture(128, 192, seed=100 + k) for k in range(4)]
+    return export_image(network, pictures, out, holdout=[picture(*HELD, seed=200)], precisions=precisions)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    pictures = [picture(128, 192, seed=100 + k) for k in range(4)]
-    held = [picture(*HELD, seed=200)]
     out = tmp_path_factory.mktemp("image") / "small"
     network = small_network()
     network.synthesis.klt.half().float()  # as `latentwire weights` rounds it
-    export_image(network, pictures, out, holdout=held, precisions=("fp32", "int8", "fp16"))
+    export(network, out, ("fp32", "int8", "fp16"))
     return out
 
 
@@ -49,6 +52,19 @@ def test_the_bundle_proves_itself(bundle):
     assert len(checks) == 16
     assert all(value == 0 for name, value in checks.items() if "symbols" in name)
     assert checks["int8 encoder, fp32 decoder: rate increase at equal error"] < 0.01
+
+
+def test_another_synthesis_reads_the_packets_of_encoders_in_use(bundle, tmp_path):
+    network = small_network()
+    network.synthesis.net[-2].bias.add_(0.02)  # 5 grey levels
+    export(network, tmp_path / "other", ("fp32", "int8"))
+    before, after = open_bundle(bundle), open_bundle(tmp_path / "other")
+    assert before.manifest.codec_id == after.manifest.codec_id
+    for variant in ("fp32", "int8"):
+        assert before.read_model("encoder", variant) == after.read_model("encoder", variant)
+    packet = Encoder(bundle).encode(picture(*HELD, seed=200), 128)
+    old, new = (Decoder(folder).decode(packet).astype(int) for folder in (bundle, tmp_path / "other"))
+    assert 4 <= np.median(new - old) <= 6
 
 
 def test_rounded_weights_are_stored_as_float16_and_packaged_as_float32(bundle):

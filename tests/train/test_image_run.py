@@ -22,7 +22,7 @@ from latentwire.train import load_run as load_dense_run
 from latentwire.train.cli import train as train_command
 from latentwire.train.errors import DivergedError, RunError, SettingsError
 from latentwire.train.image import ImageSettings, load_image_run, resume, train, write_run
-from latentwire.train.image.run import new_network
+from latentwire.train.image.run import new_network, settings_of
 from latentwire.train.image.weights import load_initial
 from latentwire.train.run import read_document
 
@@ -200,6 +200,48 @@ def test_weights_keep_the_trade_offs_of_the_run_they_start(photos: Path, tmp_pat
     assert torch.allclose(other.log_gain[:3], network.log_gain)
     assert torch.allclose(other.log_gain[3], 2 * network.log_gain[2] - network.log_gain[1], atol=1e-4)
     assert torch.equal(other.synthesis.klt.weight, network.synthesis.klt.weight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_a_run_of_the_synthesis_alone_leaves_everything_else_as_it_was(
+    photos: Path, whole: Path, tmp_path: Path, optimizer: str
+) -> None:
+    better = tmp_path / "better"
+    options = [*OPTIONS.split(), "--steps", 3, "--part", "synthesis", "--optimizer", optimizer]
+    # Another distortion would change the steps of the quantization, and with them the packets.
+    result = image("--data", photos, "--out", better, "--initial", whole, "--distortion", "ms-ssim", *options)
+    assert result.exit_code == 0, result.output
+    before = load_image_run(whole).network.state_dict()
+    trained = checkpoint.read(better / "checkpoint.safetensors")
+    for part in ("network", "average"):
+        after = trained.part(part)
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        learning = {name for name in before if name.startswith("synthesis.")}
+        assert moved <= learning and len(moved) > 0.9 * len(learning), part
+    lines = [json.loads(line) for line in (better / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["bpp"] == lines[0]["bpp"] and lines[-1]["decibels"] != lines[0]["decibels"]
+
+
+def test_a_run_of_the_synthesis_alone_needs_weights_and_their_trade_offs(photos: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", small_network(), {"data": {"train": photos}})
+    alone = {"part": "synthesis", "width": 16, "hyper": 16}
+    with pytest.raises(SettingsError, match="name them with --initial"):
+        train(ImageSettings(**alone), photos, tmp_path / "better")
+    with pytest.raises(SettingsError, match=r"expected --lambdas 0\.002,0\.02,0\.2$"):
+        train(ImageSettings(**alone), photos, tmp_path / "better", initial=tmp_path / "run")
+    with pytest.raises(SettingsError, match="part"):
+        ImageSettings(part="analysis")
+    assert not (tmp_path / "better").exists()
+
+
+def test_a_run_from_before_there_were_parts_trained_all(photos: Path, tmp_path: Path) -> None:
+    document = write_run(tmp_path / "run", small_network(), {"data": {"train": photos}})
+    del document["settings"]["part"]
+    (tmp_path / "run/run.json").write_text(json.dumps(document))
+    assert load_image_run(tmp_path / "run").provenance == document
+    with pytest.raises(SettingsError, match="settings must be a JSON object, found list"):
+        settings_of({"settings": []})
 
 
 def test_bad_data_leaves_no_run_behind(tmp_path: Path) -> None:

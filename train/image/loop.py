@@ -20,7 +20,7 @@ from tqdm import tqdm
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import DivergedError
 from latentwire.train.image.distortion import distortion, framed
-from latentwire.train.image.network import Coded, ImageNetwork
+from latentwire.train.image.network import DEAD_ZONE, Coded, ImageNetwork
 from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
 from latentwire.train.image.settings import ImageSettings
@@ -74,6 +74,8 @@ class ImageLoop:
         self.settings, self.crops, self.pictures, self.device = settings, crops, pictures, device
         self.network = network.to(device).train()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's types do not know it
+        if settings.part == "synthesis":
+            self.network.requires_grad_(False).synthesis.requires_grad_(True)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average)
         self.optimizers = Optimizers(self.network, settings)
@@ -124,8 +126,7 @@ class ImageLoop:
         level = self._levels().to(self.device)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(torch.randint(0, 1 << 62, (1,), generator=self.generator)))
-            coarse = settings.arithmetic == "bfloat16"
-            coded = self.network(image, level, exact=done >= settings.exact_from, coarse=coarse)
+            coded = self.network(image, level, coarse=settings.arithmetic == "bfloat16", **self._rounding(done))
         loss = self.loss(coded, image, level)
         if not torch.isfinite(loss):
             raise DivergedError(
@@ -137,6 +138,12 @@ class ImageLoop:
         if torch.isfinite(nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)):
             self.optimizers.step(self._rate_factor(done))
         return self._count(loss.item())
+
+    def _rounding(self, done: float) -> dict[str, Any]:
+        """How latents are rounded: as in packets where only their reader learns, so that something to learn is left."""
+        if self.settings.part == "synthesis":
+            return {"exact": True, "dead_zone": DEAD_ZONE}
+        return {"exact": done >= self.settings.exact_from}
 
     def _rate_factor(self, done: float) -> float:
         """The learning rate as a share of its peak: up over the warmup, level, then down along a cosine."""

@@ -15,7 +15,7 @@ import torch
 
 from latentwire.train import checkpoint, plots
 from latentwire.train.checkpoint import Checkpoint
-from latentwire.train.errors import RunError
+from latentwire.train.errors import RunError, SettingsError
 from latentwire.train.image.cost import Cost, cost_of
 from latentwire.train.image.distortion import Distortion
 from latentwire.train.image.loop import ImageLoop
@@ -80,6 +80,8 @@ def train(
     """
     require_no_run(out, "continue it with --resume, or choose another folder")
     network = new_network(settings)
+    if settings.part != "all":
+        _require_same_packets(settings, initial)
     if initial is not None:
         load_initial(network, initial)
     material = read_material(data, validation)
@@ -189,7 +191,7 @@ def write_run(
         ImageSettings(),
         {
             **provenance.get("settings", {}),
-            "lambdas": tuple(float(str(value)) for value in network.lambdas.cpu().numpy()),  # 0.0018, not 0.00179999...
+            "lambdas": decimals(network.lambdas),
             "width": network.hyper_analysis.net[0].out_channels,
             "hyper": network.prior.hyper,
         },
@@ -247,8 +249,11 @@ def distortion_of(source: Path) -> Distortion | None:
 
 
 def settings_of(document: Mapping[str, Any]) -> ImageSettings:
-    """The settings in run.json."""
-    return from_json(ImageSettings, document["settings"], "run.json: settings")
+    """The settings in run.json; a run from before there was `part` trained all."""
+    settings = document["settings"]
+    if isinstance(settings, Mapping):
+        settings = {"part": "all", **settings}
+    return from_json(ImageSettings, settings, "run.json: settings")
 
 
 def device_for(settings: ImageSettings) -> torch.device:
@@ -289,6 +294,21 @@ def _with_differences(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     ]
 
 
+def _require_same_packets(settings: ImageSettings, initial: Path | None) -> None:
+    """Raises SettingsError where a run of one part would start from weights that others' packets do not come from."""
+    if initial is None:
+        raise SettingsError(f"part {settings.part} goes on from weights: name them with --initial")
+    before, asked = read_weights(initial).get("lambdas"), torch.tensor(settings.lambdas)
+    if before is not None and not torch.equal(before, asked):
+        found = ",".join(map(str, decimals(before)))
+        raise SettingsError(f"part {settings.part} keeps the packets as they are: expected --lambdas {found}")
+
+
+def decimals(values: torch.Tensor) -> tuple[float, ...]:
+    """The shortest decimal numbers that float32 [n] stands for: 0.0018, not 0.00179999..."""
+    return tuple(float(str(value)) for value in values.cpu().numpy())
+
+
 def _prepared_loop(
     network: ImageNetwork,
     material: Material,
@@ -321,7 +341,7 @@ def _first_weights(
     if initial is None:
         network.warm_start(crops.draw(WARM_CROPS, torch.Generator().manual_seed(settings.seed)))
     before = "mse" if initial is None else distortion_of(initial)
-    if before is not None and before != settings.distortion:
+    if before is not None and before != settings.distortion and settings.part == "all":
         factor = fit_steps(network, crops, before, settings.distortion, settings.seed)
         report(
             f"steps fitted from {before} to {settings.distortion}: {1 / factor.max():.2f} to "

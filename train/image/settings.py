@@ -10,6 +10,7 @@ from latentwire.train.settings import Arithmetic, require_above_zero, require_at
 
 Device = Literal["auto", "cpu", "cuda"]
 Optimizer = Literal["muon", "adam"]
+Part = Literal["all", "synthesis"]
 LAMBDAS = (0.0009, 0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)
 SMALLEST_CROP = 256
 
@@ -24,6 +25,8 @@ class ImageSettings:
         hyper: channels of the hyper-latents.
         distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 2000 in place of the squared error; `mix`, the mean of both. With
             that factor one lambda means about the same slope of rate against distortion in all three.
+        part: `synthesis` leaves all but the synthesis transform as it is, so that packets stay the same: a better
+            decoder for encoders that are in use.
         batch: crops in a step.
         crop: side of the crops in pixels, a multiple of 64.
         scales: the pictures are used at each of these sizes.
@@ -53,6 +56,7 @@ class ImageSettings:
     width: int = 96
     hyper: int = 64
     distortion: Distortion = "mse"
+    part: Part = "all"
     batch: int = 4
     crop: int = SMALLEST_CROP
     scales: tuple[float, ...] = (1.0, 0.8)
@@ -86,6 +90,7 @@ class ImageSettings:
         require_choice(Optimizer, optimizer=self.optimizer)
         require_choice(Arithmetic, arithmetic=self.arithmetic)
         require_choice(Distortion, distortion=self.distortion)
+        require_choice(Part, part=self.part)
         require_choice(Device, device=self.device)
         if self.width % 8:
             raise SettingsError(f"width must be a multiple of 8, found {self.width}")
