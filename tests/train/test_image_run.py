@@ -223,6 +223,21 @@ def test_a_run_of_the_synthesis_alone_leaves_everything_else_as_it_was(
     assert lines[-1]["bpp"] == lines[0]["bpp"] and lines[-1]["decibels"] != lines[0]["decibels"]
 
 
+@pytest.mark.slow
+def test_the_synthesis_alone_learns_from_what_packets_hold_from_the_first_step_on(photos: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", small_network(), {"data": {"train": photos}})  # its means are no whole sixteenths
+
+    def after(part: str, exact_from: float) -> torch.Tensor:
+        shape = {"width": 16, "hyper": 16, "lambdas": (0.002, 0.02, 0.2)}
+        settings = ImageSettings(**{**SMALL, **shape}, steps=3, validations=1, part=part, exact_from=exact_from)
+        out = tmp_path / f"{part}{exact_from}"
+        train(settings, photos, out, initial=tmp_path / "run")
+        return checkpoint.read(out / "checkpoint.safetensors").part("network")["synthesis.klt.weight"]
+
+    assert torch.equal(after("synthesis", 0), after("synthesis", 0.9))
+    assert not torch.equal(after("all", 0), after("all", 0.9))
+
+
 def test_a_run_of_the_synthesis_alone_needs_weights_and_their_trade_offs(photos: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "run", small_network(), {"data": {"train": photos}})
     alone = {"part": "synthesis", "width": 16, "hyper": 16}

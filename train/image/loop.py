@@ -140,7 +140,7 @@ class ImageLoop:
         return self._count(loss.item())
 
     def _rounding(self, done: float) -> dict[str, Any]:
-        """How latents are rounded: as in packets where only their reader learns, so that something to learn is left."""
+        """How latents are rounded: from the first step on as in packets, where only what reads packets learns."""
         if self.settings.part == "synthesis":
             return {"exact": True, "dead_zone": DEAD_ZONE}
         return {"exact": done >= self.settings.exact_from}
