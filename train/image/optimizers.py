@@ -39,9 +39,9 @@ class Optimizers:
 
     def __init__(self, network: ImageNetwork, settings: ImageSettings) -> None:
         rate = settings.learning_rate
-        bases = [network.analysis.klt.weight, network.synthesis.klt.weight]
         learning = [p for p in network.parameters() if p.requires_grad]
-        bases = [p for p in bases if p.requires_grad]
+        klts = (network.analysis.klt.weight, network.synthesis.klt.weight)
+        bases = [p for p in learning if any(p is klt for klt in klts)]
         others = [p for p in learning if all(p is not base for base in bases)]
         mixing = [p for p in others if p.dim() == 4 and p.shape[1] > 1] if settings.optimizer == "muon" else []
         rest = [p for p in others if all(p is not weight for weight in mixing)]

@@ -75,6 +75,7 @@ def train(
 
     Raises:
         RunError: the folder already holds a run, ``initial`` is of another shape, or there is no CUDA device.
+        SettingsError: one part is to learn, and ``initial`` is not there or has other trade-offs.
         InputError: a picture cannot be read, or none is large enough.
         DivergedError: a loss is not finite.
     """
@@ -295,7 +296,7 @@ def _with_differences(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, An
 
 
 def _require_same_packets(settings: ImageSettings, initial: Path | None) -> None:
-    """Raises SettingsError where a run of one part would start from weights that others' packets do not come from."""
+    """Raises SettingsError where a run of one part has no weights to keep, or would change their packets."""
     if initial is None:
         raise SettingsError(f"part {settings.part} goes on from weights: name them with --initial")
     before, asked = read_weights(initial).get("lambdas"), torch.tensor(settings.lambdas)
