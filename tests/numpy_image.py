@@ -3,7 +3,8 @@
 Slow and clear, like `numpy_codec`, whose parts it uses. A stage is (symbols, rows), flat, elements that are not coded
 left out: hyper-latents first, then the groups of latents. Each stage starts with a whole step of all lanes; what is
 missing at its end is filled with symbols of probability one, which leave a lane's state alone. The last stage codes
-magnitudes; its signs are the lanes' first states and, where those do not suffice, words after all others.
+magnitudes; its signs are the lanes' first states and, where those do not suffice, words after all others. Last states
+below 2^23 take one of the bytes behind the states.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy_codec
 
 Stage = tuple[np.ndarray, np.ndarray]
 FILLER = (numpy_codec.TOTAL, 0)
+LOW = 1 << 15
 
 
 def magnitude_table(one_sided: np.ndarray) -> np.ndarray:
@@ -65,17 +67,27 @@ def encode_stages(stages: list[Stage], hyper: np.ndarray, one_sided: np.ndarray,
         elements += stage + [FILLER] * (-len(stage) % lanes if stage else lanes)
         escapes += escaped
     signs = sign_words(*stages[-1], magnitudes)
-    states = [numpy_codec.LOW + word for word in signs[:lanes]]
-    states += [numpy_codec.LOW] * (lanes - len(states))
+    states = [LOW + word for word in signs[:lanes]]
+    states += [LOW] * (lanes - len(states))
     backwards: list[int] = []
     for place in reversed(range(len(elements))):
         f, s = elements[place]
         x = states[place % lanes]
-        if x >= f << 20:
+        if x >= f << 19:
             backwards.append(x & 0xFFFF)
             x >>= 16
         states[place % lanes] = x // f * numpy_codec.TOTAL + x % f + s
     listed = b"".join(numpy_codec.leb128(numpy_codec.zigzag(value)) for value in escapes)
-    body = b"".join(state.to_bytes(4, "little") for state in states)
-    body += numpy_codec.leb128(numpy_codec.zigzag(len(listed))) + listed
-    return body + b"".join(word.to_bytes(2, "little") for word in [*reversed(backwards), *signs[lanes:]])
+    behind = numpy_codec.leb128(numpy_codec.zigzag(len(listed))) + listed
+    behind += b"".join(word.to_bytes(2, "little") for word in [*reversed(backwards), *signs[lanes:]])
+    return fill(states, behind)
+
+
+def fill(states: list[int], behind: bytes) -> bytes:
+    """The states, those with room filled with bytes from behind them, and the bytes that are left."""
+    filled = []
+    for state in states:
+        if state < 1 << 23 and behind:
+            state, behind = 1 << 31 | state << 8 | behind[0], behind[1:]
+        filled.append(state.to_bytes(4, "little"))
+    return b"".join(filled) + behind

@@ -65,9 +65,12 @@ def count(op: Op, mask: Value) -> Value:
 
 
 def little_endian(op: Op, values: Value, width: int) -> Value:
-    """Split int64 ``values`` [n] into bytes int64 [n, width], lowest byte first."""
-    weights = vector(op, [256**i for i in range(width)])
-    return op.BitwiseAnd(op.Div(op.Unsqueeze(values, [-1]), weights), 255)  # type: ignore[no-any-return]
+    """Split int64 ``values`` [n] into bytes int64 [n, width], lowest byte first.
+
+    All lowest bytes first and transposed then: rows of two or four take ONNX Runtime three times as long.
+    """
+    weights = op.Unsqueeze(vector(op, [256**i for i in range(width)]), [1])
+    return op.Transpose(op.BitwiseAnd(op.Div(values, weights), 255), perm=[1, 0])  # type: ignore[no-any-return]
 
 
 def from_little_endian(op: Op, data: Value) -> Value:

@@ -54,7 +54,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
         gridded = rans.grid(op, packed, elements.number, lanes, filler=TOTAL)
         frequency = op.BitwiseAnd(gridded, 0xFFFF)
-        states, words = rans.encode(op, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF))
+        states, words = rans.encode(op, rans.WIDE, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF))
         escaped = op.Compress(values, op.GreaterOrEqual(packed, 1 << 48))
         parts = [
             flat(op, little_endian(op, states, 4)),
@@ -93,20 +93,20 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
         allowed = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
         todo = op.Mul(elements.number, op.Squeeze(allowed, [0]))
         rows_todo = op.Slice(elements.rows, [0], op.Unsqueeze(todo, [0]))
-        slots = rans.slot_table(op, table(op, tables.frequency.astype("int64"), "frequency"), rows, columns)
+        slots = rans.slot_table(op, rans.WIDE, table(op, tables.frequency.astype("int64"), "frequency"), rows, columns)
         pairs = op.Reshape(op.Slice(op.Pad(parsed.body, [0, 3], 0), [0], even(op, parsed.body)), [-1, 2])
         stream = op.ReduceSum(op.Mul(pairs, [1, 256]), [1], keepdims=0)
         decoded, ends, used = rans.decode(
-            op, slots, rans.grid(op, rows_todo, todo, parsed.lanes, filler=0), parsed.states, stream
+            op, rans.WIDE, slots, rans.grid(op, rows_todo, todo, parsed.lanes, filler=0), parsed.states, stream
         )
-        found = op.Slice(flat(op, decoded), [0], op.Max(op.Unsqueeze(todo, [0]), 1))
+        found = op.Slice(decoded, [0], op.Max(op.Unsqueeze(todo, [0]), 1))
         escaped = op.And(op.Equal(found, columns - 1), op.Greater(todo, 0))
         listed, exact = escapes.read(op, op.Slice(parsed.body, op.Mul(used, 2), [1 << 31]), count(op, escaped))
         order = op.CumSum(op.Cast(escaped, to=INT64), 0, exclusive=1)
         chosen = op.Gather(listed, op.Min(order, op.Sub(op.Shape(listed), 1)))
         values = op.Where(escaped, chosen, op.Sub(found, tables.zero_column))
         overrun = op.Greater(op.Mul(used, 2), op.Shape(parsed.body))
-        unsettled = op.Greater(op.ReduceMax(op.Abs(op.Sub(ends, rans.START)), [0]), 0)
+        unsettled = op.Greater(op.ReduceMax(op.Abs(op.Sub(ends, rans.WIDE.low)), [0]), 0)
         inexact = op.Or(overrun, op.Unsqueeze(op.Not(exact), [0]))
         final = wire.first_failure(op, [(unsettled, Status.LANES), (inexact, Status.BODY)])
         verdict = op.Where(op.Greater(status, 0), status, final)

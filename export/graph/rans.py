@@ -1,26 +1,54 @@
 """Interleaved rANS as two ONNX ``Scan`` loops (Giesen 2014, "Interleaved entropy coders"; Duda 2013, rANS).
 
 Why these ops: BitShift is unsigned only, Where has no uint32 or uint64 and CumSum is int32 or int64 only, so all
-arithmetic stays in int64 and shifts are ``Div`` and ``Mul`` by powers of two. Only what is sequential is inside a
+arithmetic is signed and shifts are ``Div`` and ``Mul`` by powers of two. Only what is sequential is inside a
 Scan; table look-ups of the encoder, the words it emits and the decoder's symbols are vectorised around it. On a few
 hundred lanes ONNX Runtime's ``Where`` takes five times as long as arithmetic and ``Gather`` three times as long as
 ``GatherElements`` (measured with 1.32), so the loops have neither.
 
-Shapes: T steps, L lanes, element t * L + l belongs to step t of lane l. A lane's state lies in [2^16, 2^32), starts
-and (when decoded) ends at 2^16. Frequencies have 12 bits. A word has 16 bits; a lane takes at most one a step.
+Shapes: T steps, L lanes, element t * L + l belongs to step t of lane l. Frequencies have 12 bits. A word has 16 bits; a
+lane takes at most one a step. How wide a lane's state is, a `Coder` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from latentwire.export.graph.builder import INT64, Op, Value, flat, loop_body, number, value, vector
+import onnx_ir as ir
+
+from latentwire.export.graph.builder import INT32, INT64, Op, Value, flat, loop_body, number, value, vector
 from latentwire.export.tables import COST_UNITS, TOTAL
 from latentwire.runtime.packet import MAX_LANES_LOG2
 
 WORD = 1 << 16
-START = WORD
-"""State of every lane before the first symbol is encoded and after the last one is decoded."""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """What the lanes count in.
+
+    Attributes:
+        dtype: of states, frequencies, starts and words: int32 or int64.
+        low: a state lies in [low, 2^16 low). It starts there and, when everything is decoded, is there again.
+    """
+
+    dtype: ir.DataType
+    low: int
+
+    @property
+    def room(self) -> int:
+        """States below frequency * room take a symbol of that frequency without a word having to go before."""
+        return self.low * WORD // TOTAL
+
+    def constants(self, op: Op, numbers: Sequence[int]) -> Value:
+        """A vector of its type."""
+        return op.Cast(vector(op, numbers), to=self.dtype)  # type: ignore[no-any-return]
+
+
+WIDE = Coder(INT64, 1 << 16)
+NARROW = Coder(INT32, 1 << 15)
+"""A step of 256 lanes takes four fifths of the time on x86-64; states of 31 bits leave one for `states.fill`."""
 MAX_STEPS = 1 << 15
 """A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
 
@@ -59,37 +87,53 @@ def grid(op: Op, elements: Value, coded: Value, lanes: Value, filler: int) -> Va
     """Pad ``elements`` [coded] with ``filler`` and reshape to [T, lanes]."""
     steps = steps_for(op, coded, lanes)
     missing = op.Sub(op.Mul(steps, lanes), coded)
-    padded = op.Pad(elements, op.Concat(vector(op, [0]), op.Unsqueeze(missing, [0]), axis=0), number(op, filler))
+    padded = op.Pad(elements, op.Concat(vector(op, [0]), op.Unsqueeze(missing, [0]), axis=0), filler)
     return op.Reshape(padded, op.Concat(op.Unsqueeze(steps, [0]), op.Unsqueeze(lanes, [0]), axis=0))  # type: ignore[no-any-return]
 
 
-def encode(op: Op, frequency: Value, start: Value, initial: Value | None = None) -> tuple[Value, Value]:
+def encode(op: Op, coder: Coder, frequency: Value, start: Value, initial: Value | None = None) -> tuple[Value, Value]:
     """Encode [T, L] elements, given as their frequency (1..4096) and start of their interval.
 
     Args:
         op: op builder.
-        frequency: int64 [T, L]; 4096 with start 0 leaves the state alone (padding).
-        start: int64 [T, L].
-        initial: states int64 [L] in [2^16, 2^32) to start from, which come out again when all is decoded; 2^16 if None.
+        coder: gives the type of all tensors here.
+        frequency: [T, L]; 4096 with start 0 leaves the state alone (padding).
+        start: [T, L].
+        initial: states [L] to start from, which come out again when all is decoded; the lowest if None.
 
     Returns:
-        (states int64 [L], words int64 [n] in the order in which the decoder reads them).
+        (states [L], words [n] in the order in which the decoder reads them).
     """
-    limit = op.Mul(frequency, (WORD // TOTAL) * WORD)
+    # The largest state that takes the symbol as it is: unlike the smallest that does not, it is a number of the type.
+    highest = op.Add(op.Mul(op.Sub(frequency, 1), coder.room), coder.room - 1)
     complement = op.Sub(TOTAL, frequency)
     if initial is None:
-        initial = op.Expand(vector(op, [START]), op.Shape(frequency, start=1, end=2))
-    names = ("state", "limit", "frequency", "complement", "start")
+        initial = op.Expand(coder.constants(op, [coder.low]), op.Shape(frequency, start=1, end=2))
+    shifts = coder.constants(op, [1, WORD])
+
+    def step(
+        op: Op, state: Value, highest: Value, frequency: Value, complement: Value, start: Value
+    ) -> Sequence[Value]:
+        """Every lane: x // f * 4096 + x % f + s, written as x + x // f * (4096 - f) + s; and without s.
+
+        The second saves the loop a copy of the state for those who want to see it.
+        """
+        full = op.Cast(op.Greater(state, highest), to=coder.dtype)
+        kept = op.Div(state, op.GatherElements(shifts, full))
+        unmoved = op.Add(kept, op.Mul(op.Div(kept, frequency), complement))
+        return op.Add(unmoved, start), unmoved
+
+    names = ("state", "highest", "frequency", "complement", "start")
     body = loop_body(
         op,
         "encode_step",
-        encode_step,
-        [value(n, INT64, ["L"]) for n in names],
-        [value(n, INT64, ["L"]) for n in ("next", "unmoved")],
+        step,
+        [value(n, coder.dtype, ["L"]) for n in names],
+        [value(n, coder.dtype, ["L"]) for n in ("next", "unmoved")],
     )
     states, unmoved = op.Scan(
         initial,
-        limit,
+        highest,
         frequency,
         complement,
         start,
@@ -101,28 +145,28 @@ def encode(op: Op, frequency: Value, start: Value, initial: Value | None = None)
     )
     after = op.Add(unmoved, start)
     before = op.Concat(op.Slice(after, [1], [1 << 31]), op.Unsqueeze(initial, [0]), axis=0)
-    emitted = flat(op, op.GreaterOrEqual(before, limit))
-    return states, op.Compress(flat(op, op.BitwiseAnd(before, WORD - 1)), emitted)
+    emitted = flat(op, op.Greater(before, highest))
+    return states, op.BitwiseAnd(op.Compress(flat(op, before), emitted), WORD - 1)
 
 
-def encode_step(
-    op: Op, state: Value, limit: Value, frequency: Value, complement: Value, start: Value
-) -> Sequence[Value]:
-    """One step of every lane: x // f * 4096 + x % f + s, written as x + x // f * (4096 - f) + s; and without s.
+@dataclass(frozen=True)
+class Slots:
+    """What a decoder looks up at row * 4096 + slot, [rows * 4096] each, of the coder's type.
 
-    The second saves the loop a copy of the state for those who want to see it.
+    Attributes:
+        entries: (slot - start) << 16 | frequency of the slot's symbol.
+        columns: the symbol's column.
     """
-    full = op.Cast(op.GreaterOrEqual(state, limit), to=INT64)
-    kept = op.Div(state, op.GatherElements(vector(op, [1, WORD]), full))
-    unmoved = op.Add(kept, op.Mul(op.Div(kept, frequency), complement))
-    return op.Add(unmoved, start), unmoved
+
+    entries: Value
+    columns: Value
 
 
-def slot_table(op: Op, frequencies: Value, rows: int, columns: int) -> Value:
-    """Expand frequencies int64 [rows, columns] into one packed entry for each of rows * 4096 slots.
+def slot_table(op: Op, coder: Coder, frequencies: Value, rows: int, columns: int) -> Slots:
+    """Expand frequencies int64 [rows, columns] into what is looked up for each of rows * 4096 slots.
 
-    An entry is column << 32 | (slot - start) << 16 | frequency. Everything here is constant, so ONNX Runtime folds it
-    when the session is created and the file holds the small table only.
+    Everything here is constant, so ONNX Runtime folds it when the session is created and the file holds the small table
+    only.
     """
     starts = op.CumSum(frequencies, number(op, 1), exclusive=1)
     marks = op.Expand(vector(op, [0]), vector(op, [rows, TOTAL + 1]))
@@ -130,45 +174,47 @@ def slot_table(op: Op, frequencies: Value, rows: int, columns: int) -> Value:
     begun = op.CumSum(op.ScatterElements(marks, starts, ones, axis=1, reduction="add"), number(op, 1))
     column = op.Slice(op.Sub(begun, 1), [0], [TOTAL], [1])
     bias = op.Sub(op.Range(number(op, 0), number(op, TOTAL), number(op, 1)), op.GatherElements(starts, column, axis=1))
-    upper = op.Add(op.Mul(column, WORD), bias)
-    return flat(op, op.Add(op.Mul(upper, WORD), op.GatherElements(frequencies, column, axis=1)))
+    entries = op.Add(op.Mul(bias, WORD), op.GatherElements(frequencies, column, axis=1))
+    return Slots(*(op.Cast(flat(op, part), to=coder.dtype) for part in (entries, column)))
 
 
 def decode(
-    op: Op, slots: Value, rows: Value, states: Value, stream: Value, position: Value | None = None
+    op: Op, coder: Coder, slots: Slots, rows: Value, states: Value, stream: Value, position: Value | None = None
 ) -> tuple[Value, Value, Value]:
     """Decode [T, L] elements.
 
     Args:
         op: op builder.
-        slots: packed entries of `slot_table`.
-        rows: int64 [T, L], table row of each element.
-        states: int64 [L].
-        stream: words int64 [n], n >= 1; reading past the end repeats the last word, which the end checks catch.
-        position: number of words that were used before, int64 [1]; 0 if None.
+        coder: gives the type of all tensors here.
+        slots: of the table.
+        rows: [T, L], table row of each element.
+        states: [L].
+        stream: words [n], n >= 1; reading past the end repeats the last word, which the end checks catch.
+        position: number of words that were used before, [1]; 0 if None.
 
     Returns:
-        (columns int64 [T, L], end states int64 [L], number of words used int64 [1]).
+        (columns [T * L], end states [L], number of words used [1]).
     """
-    last = op.Sub(op.Shape(stream), 1)
-    begin = vector(op, [-1]) if position is None else op.Sub(position, 1)
+    last = op.Sub(op.Cast(op.Shape(stream), to=coder.dtype), 1)
+    begin = coder.constants(op, [-1]) if position is None else op.Sub(position, 1)
+    shifts, end = coder.constants(op, [1, WORD]), vector(op, [-1])
 
     def step(op: Op, state: Value, position: Value, base: Value) -> Sequence[Value]:
-        packed = op.GatherElements(slots, op.Add(base, op.BitwiseAnd(state, TOTAL - 1)))
-        bias = op.BitwiseAnd(op.Div(packed, WORD), WORD - 1)
-        drained = op.Add(op.Mul(op.Div(state, TOTAL), op.BitwiseAnd(packed, WORD - 1)), bias)
-        hungry = op.Cast(op.Less(drained, WORD), to=INT64)
+        place = op.Add(base, op.BitwiseAnd(state, TOTAL - 1))
+        entry = op.GatherElements(slots.entries, place)
+        drained = op.Add(op.Mul(op.Div(state, TOTAL), op.BitwiseAnd(entry, WORD - 1)), op.Div(entry, WORD))
+        hungry = op.Cast(op.Less(drained, coder.low), to=coder.dtype)
         at = op.Add(op.CumSum(hungry, 0), position)
-        grown = op.Mul(drained, op.GatherElements(vector(op, [1, WORD]), hungry))
+        grown = op.Mul(drained, op.GatherElements(shifts, hungry))
         word = op.GatherElements(stream, op.Min(at, last))  # at may be -1, which is the last word: nobody takes it
-        return op.Add(grown, op.Mul(word, hungry)), op.GatherElements(at, vector(op, [-1])), packed
+        return op.Add(grown, op.Mul(word, hungry)), op.GatherElements(at, end), place
 
     body = loop_body(
         op,
         "decode_step",
         step,
-        [value("state", INT64, ["L"]), value("position", INT64, [1]), value("base", INT64, ["L"])],
-        [value("next", INT64, ["L"]), value("moved", INT64, [1]), value("packed", INT64, ["L"])],
+        [value("state", coder.dtype, ["L"]), value("position", coder.dtype, [1]), value("base", coder.dtype, ["L"])],
+        [value("next", coder.dtype, ["L"]), value("moved", coder.dtype, [1]), value("place", coder.dtype, ["L"])],
     )
-    ends, at, packed = op.Scan(states, begin, op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3)
-    return op.Div(packed, WORD * WORD), ends, op.Add(at, 1)
+    ends, at, places = op.Scan(states, begin, op.Mul(rows, TOTAL), body=body, num_scan_inputs=1, _outputs=3)
+    return op.GatherElements(slots.columns, flat(op, places)), ends, op.Add(at, 1)

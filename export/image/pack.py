@@ -26,16 +26,18 @@ from latentwire.export.graph.builder import (
     vector,
 )
 from latentwire.export.graph.tap import CODED, COST, SENT
-from latentwire.export.image import prior, signs
+from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.tables import HYPER_ZERO, ROUNDING, SIXTEENTHS, ImageTables
 from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
 SYMBOL_LIMIT = (1 << 23) - 1
 """Symbols are clipped to this magnitude, up to which float32 is exact."""
-ESCAPED = 1 << 48
-"""Marks the entries of values that their table does not hold; see `latents.encoder_entries`."""
+ESCAPED = 1 << 13
+"""Added to the cost of values that their table does not hold; more than any cost."""
 HALF = SIXTEENTHS / 2
+LANE_BITS = 6
+"""What a lane costs on average: 5 bits of its last state, and between 0 and 1 of the first. 16 more without signs."""
 OVERHEAD = 130
 """Ideal bytes for each byte that a further lane costs: the lanes' overhead stays within 0.8 %."""
 
@@ -61,30 +63,53 @@ def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
     return build_model(trace, inputs, [value("packet", UINT8, ["packet_bytes"])], "pack")
 
 
-def entries(op: Op, frequency: Value, lengths: Value) -> Value:
-    """`latents.encoder_entries` of frequencies int64 [rows, columns], flat, computed when the session is created."""
-    start = op.CumSum(frequency, number(op, 1), exclusive=1)
-    packed = op.Add(op.Add(frequency, op.Mul(start, 1 << 16)), op.Mul(op.Gather(lengths, frequency), 1 << 32))
-    escape = op.Add(op.Slice(packed, [-1], [1 << 31], [1]), ESCAPED)
-    symbols = op.Slice(packed, [0], [-1], [1])
-    known = op.Where(op.Greater(op.Slice(frequency, [0], [-1], [1]), 0), symbols, escape)
-    return flat(op, op.Concat(escape, known, escape, axis=1))
-
-
 @dataclass
 class Coded:
-    """What is coded of one stage, in order: values int32 [n], and their `entries`, int64 [n]."""
+    """What is coded of one stage, in order, [n] each.
+
+    Attributes:
+        values: int32.
+        packed: int32, frequency | start of the interval << 13.
+        cost: float32, ideal code length in 1/256 bit, a whole number; `ESCAPED` more for what escapes.
+        escaped: bool, whether the table does not hold it.
+    """
 
     values: Value
     packed: Value
+    cost: Value
+    escaped: Value
 
 
-@dataclass(frozen=True)
+START_AT = 1 << 13
+"""Where the start of the interval begins in what is packed."""
+
+
 class Book:
-    """An alphabet and its `entries`."""
+    """An alphabet and what an encoder looks up in it, for columns 0 (the escape), 1 (column 0), ... of each row."""
 
-    alphabet: Alphabet
-    entries: Value
+    def __init__(self, op: Op, alphabet: Alphabet, lengths: Value) -> None:
+        """Takes the code length of each frequency, float32 [4097]; all of this is done when a session is created."""
+        self.op, self.alphabet = op, alphabet
+        frequency = alphabet.frequency
+        self.known = op.Greater(op.Slice(frequency, [0], [-1], [1]), 0)
+        start = op.CumSum(frequency, number(op, 1), exclusive=1)
+        self.packed = self.looked_up(op.Cast(op.Add(frequency, op.Mul(start, START_AT)), to=INT32), 0)
+        self.cost = self.looked_up(op.Gather(lengths, frequency), ESCAPED)
+
+    def looked_up(self, columns: Value, mark: int) -> Value:
+        """[rows, columns] with the escape, ``mark`` added, for what is beyond either end or has frequency 0; flat."""
+        op = self.op
+        escape = op.Add(op.Slice(columns, [-1], [1 << 31], [1]), mark)
+        symbols = op.Where(self.known, op.Slice(columns, [0], [-1], [1]), escape)
+        return flat(op, op.Concat(escape, symbols, escape, axis=1))
+
+    def find(self, values: Value, symbols: Value, rows: Value) -> Coded:
+        """Values int32 [n] that are looked up as symbols int32 [n] in rows int32 [n]."""
+        op, alphabet = self.op, self.alphabet
+        column = op.Clip(op.Add(symbols, alphabet.zero + 1), 0, alphabet.columns)
+        place = op.Add(op.Mul(rows, alphabet.columns + 1), column)
+        cost = op.GatherElements(self.cost, place)
+        return Coded(values, op.GatherElements(self.packed, place), cost, op.GreaterOrEqual(cost, float(ESCAPED)))
 
 
 class Writer:
@@ -92,11 +117,10 @@ class Writer:
 
     def __init__(self, op: Op, tables: ImageTables) -> None:
         self.op = op
-        lengths = op.Cast(table(op, code_lengths(np.arange(TOTAL + 1)).astype(np.uint16), "code_lengths"), to=INT64)
+        lengths = op.Cast(table(op, code_lengths(np.arange(TOTAL + 1)).astype(np.uint16), "code_lengths"), to=FLOAT)
         found = alphabets(op, tables)
         self.hyper, self.signed, self.magnitudes = (
-            Book(alphabet, entries(op, alphabet.frequency, lengths))
-            for alphabet in (found.hyper, found.signed, found.magnitudes)
+            Book(op, alphabet, lengths) for alphabet in (found.hyper, found.signed, found.magnitudes)
         )
         self.stages: list[Coded] = []
 
@@ -147,59 +171,58 @@ class Writer:
 
     def note(self, values: Value, looked_up: Value, rows: Value, book: Book) -> None:
         """Keep values int32 [n] for the entropy coder, looked up as symbols int32 [n] in table rows int32 [n]."""
-        op, alphabet = self.op, book.alphabet
         values.name = f"{SENT}{len(self.stages)}"
-        column = op.Clip(op.Add(looked_up, alphabet.zero + 1), 0, alphabet.columns)
-        place = op.Add(op.Mul(rows, alphabet.columns + 1), column)
-        self.stages.append(Coded(values, op.GatherElements(book.entries, place)))
+        self.stages.append(book.find(values, looked_up, rows))
 
     def finish(self) -> tuple[Value, Value]:
         """(Lane states, escapes and words as bytes int64 [n], log2 of the lanes)."""
-        op = self.op
-        packed = op.Concat(*[stage.packed for stage in self.stages], axis=0)
-        values = op.Concat(*[stage.values for stage in self.stages], axis=0)
-        escaped = op.Compress(values, op.GreaterOrEqual(packed, ESCAPED))
+        op, stages = self.op, self.stages
+        escaped = op.Concat(*[op.Compress(stage.values, stage.escaped) for stage in stages], axis=0)
         listed = escapes.write(op, op.Cast(escaped, to=INT64))
         negatives = self.last_negatives()
         sign_words = signs.to_words(op, negatives)
-        cost = op.Add(self.ideal_cost(packed, escaped), op.Mul(op.Size(negatives), COST_UNITS))
+        cost = op.Add(self.ideal_cost(escaped), op.Mul(op.Size(negatives), COST_UNITS))
         cost.name = COST
-        lanes_log2 = rans.lanes_log2(op, cost, op.Size(packed), worthwhile(op, op.Shape(sign_words)))
+        coded = op.ReduceSum(op.Concat(*[op.Shape(stage.values) for stage in stages], axis=0), keepdims=0)
+        lanes_log2 = rans.lanes_log2(op, cost, coded, worthwhile(op, op.Shape(sign_words)))
         lanes = op.Gather(vector(op, [1, *rans.DOUBLINGS]), lanes_log2)
+        initial, more_words = signs.split(op, sign_words, lanes)
+        last_states, words = self.entropy_coded(lanes, initial)
+        numbers = op.Concat(op.Cast(words, to=INT64), more_words, axis=0)
+        behind = op.Concat(escapes.write(op, op.Shape(listed)), listed, flat(op, little_endian(op, numbers, 2)), axis=0)
+        filled, behind = states.fill(op, last_states, behind)
+        return op.Concat(flat(op, little_endian(op, filled, 4)), behind, axis=0), lanes_log2
+
+    def entropy_coded(self, lanes: Value, initial: Value) -> tuple[Value, Value]:
+        """(Last states, words), int32, of all stages from states int32 [lanes]."""
+        op = self.op
         # Each stage fills whole steps: the decoder knows a stage's table rows only when the one before is decoded.
         grids = [rans.grid(op, stage.packed, op.Size(stage.packed), lanes, filler=TOTAL) for stage in self.stages]
         gridded = op.Concat(*grids, axis=0)
-        initial, more_words = signs.split(op, sign_words, lanes)
-        frequency = op.BitwiseAnd(gridded, 0xFFFF)
-        states, words = rans.encode(op, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF), initial)
-        parts = [
-            flat(op, little_endian(op, states, 4)),
-            escapes.write(op, op.Shape(listed)),
-            listed,
-            flat(op, little_endian(op, op.Concat(words, more_words, axis=0), 2)),
-        ]
-        return op.Concat(*parts, axis=0), lanes_log2
+        frequency, start = op.BitwiseAnd(gridded, START_AT - 1), op.Div(gridded, START_AT)
+        return rans.encode(op, rans.NARROW, frequency, start, initial)
 
-    def ideal_cost(self, packed: Value, escaped: Value) -> Value:
-        """Code length of `entries` int64 [n] in 1/256 bit, int64 scalar; ``escaped`` are those of them that escape."""
+    def ideal_cost(self, escaped: Value) -> Value:
+        """Code length of everything but signs in 1/256 bit, int64 scalar."""
         op = self.op
-        rows = rans.grid(op, packed, op.Size(packed), number(op, 64), filler=0)  # rows are summed as whole vectors
-        # The lower fields of an entry add less than 1/16 unit; the marks of escapes are taken away.
-        marked = op.Div(op.ReduceSum(op.ReduceSum(rows, [0], keepdims=0), keepdims=0), 1 << 32)
-        return op.Sub(marked, op.Mul(op.Size(escaped), ESCAPED >> 32))  # type: ignore[no-any-return]
+        costs = op.Concat(*[stage.cost for stage in self.stages], axis=0)
+        rows = rans.grid(op, costs, op.Size(costs), number(op, 64), filler=0)
+        # Sums of 64 are whole numbers below 2^24: exact in float32, which is summed much faster than integers.
+        marked = op.ReduceSum(op.Cast(op.ReduceSum(rows, [1]), to=INT64), keepdims=0)
+        return op.Sub(marked, op.Mul(op.Size(escaped), ESCAPED))  # type: ignore[no-any-return]
 
     def last_negatives(self) -> Value:
         """Whether negative, bool [n], of the last group's symbols that have a sign and are in their table."""
         op, last = self.op, self.stages[-1]
-        signed = op.And(op.Not(op.Equal(last.values, 0)), op.Less(last.packed, ESCAPED))
+        signed = op.Not(op.Or(op.Equal(last.values, 0), last.escaped))
         return op.Compress(op.Less(last.values, 0), signed)  # type: ignore[no-any-return]
 
 
 def worthwhile(op: Op, sign_words: Value) -> Value:
-    """Ideal bytes that each number of lanes must have: a lane costs 3 bytes, 1 if it starts from signs, on average."""
+    """Ideal bytes that each number of lanes must have, from what lanes cost beside the first: see `LANE_BITS`."""
     doublings = vector(op, rans.DOUBLINGS)
-    cost = op.Sub(op.Mul(doublings, 3), op.Mul(op.Min(doublings, sign_words), 2))
-    return op.Mul(op.Sub(cost, 1), OVERHEAD)  # type: ignore[no-any-return]
+    bits = op.Sub(op.Mul(doublings, LANE_BITS + signs.BITS), op.Mul(op.Min(doublings, sign_words), signs.BITS))
+    return op.Div(op.Mul(op.Sub(bits, LANE_BITS), OVERHEAD), 8)  # type: ignore[no-any-return]
 
 
 def steps(op: Op, offset: Value) -> Value:

@@ -27,6 +27,8 @@ HYPER_ZERO = 128
 ROUNDING = 0.5 - DEAD_ZONE
 """Added to the magnitude of a latent, in steps, before it is cut off to a whole number: what the synthesis network was
 trained with. The encoder's own affair."""
+STATES = "31 bits, filled"
+"""How the packet holds the lanes' states: what has other ones is another codec."""
 SPAN = 255
 """The highest quality; between two knots the weight moves in that many parts."""
 
@@ -178,6 +180,7 @@ class ImageTables:
         head = {
             "packet_version": PACKET_VERSION,
             "family": FAMILY,
+            "states": STATES,
             "latent_rows": self.latent_rows,
             "groups": [stage.channels for stage in self.network.stages],
             "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in parts.items()},

@@ -22,7 +22,7 @@ from latentwire.export.graph.builder import (
     value,
     vector,
 )
-from latentwire.export.image import prior, signs
+from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.pack import SYMBOL_LIMIT
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
@@ -75,7 +75,7 @@ class Book:
     """An alphabet and its `rans.slot_table`."""
 
     alphabet: Alphabet
-    slots: Value
+    slots: rans.Slots
 
 
 class Reader:
@@ -85,21 +85,22 @@ class Reader:
         self.op, self.parsed = op, parsed
         found = alphabets(op, tables)
         self.hyper, self.signed, self.magnitudes = (
-            Book(alphabet, rans.slot_table(op, alphabet.frequency, alphabet.rows, alphabet.columns))
+            Book(alphabet, rans.slot_table(op, rans.NARROW, alphabet.frequency, alphabet.rows, alphabet.columns))
             for alphabet in (found.hyper, found.signed, found.magnitudes)
         )
-        self.escaped, complete, words = self.read_escapes(parsed.body)
+        self.states, body = states.empty(op, parsed.states, parsed.body)
+        self.escaped, complete, words = self.read_escapes(body)
         self.stream, self.words = words
         self.status = op.Where(
             op.Greater(parsed.status, 0), parsed.status, op.Mul(op.Cast(op.Not(complete), to=INT64), int(Status.BODY))
         )
-        self.states, self.position = parsed.states, vector(op, [0])
-        self.escapes_used = vector(op, [0])
+        self.position = rans.NARROW.constants(op, [0])
+        self.escapes_used = rans.NARROW.constants(op, [0])
         self.symbols: list[Value] = []
         self.decoded: list[Value] = []
 
     def read_escapes(self, body: Value) -> tuple[Value, Value, tuple[Value, Value]]:
-        """(Escaped values int64 [m >= 1], whether all is there, (words int64 [k >= 1], their number)); [1] each."""
+        """(Escaped values int32 [m >= 1], whether all is there, (words int32 [k >= 1], their number)); [1] each."""
         op = self.op
         length, width, plausible = first_number(op, body)
         remaining = op.Sub(op.Shape(body), width)
@@ -112,10 +113,11 @@ class Reader:
         self.listed = op.Unsqueeze(ended, [0])
         words = op.Slice(body, begin, [1 << 31])
         whole = op.Div(op.Shape(words), 2)
-        padded = op.Slice(op.Pad(words, [0, 3], 0), [0], op.Add(op.Mul(whole, 2), 2))
-        stream = op.ReduceSum(op.Mul(op.Reshape(padded, [-1, 2]), [1, 256]), [1], keepdims=0)
+        padded = op.Cast(op.Slice(op.Pad(words, [0, 3], 0), [0], op.Add(op.Mul(whole, 2), 2)), to=INT32)
+        low, high = (op.Slice(padded, [first], [1 << 31], [0], [2]) for first in (0, 1))
+        stream = op.Add(low, op.Mul(high, 256))
         even = op.Equal(op.Mul(whole, 2), op.Shape(words))
-        return values, op.And(op.And(fits, even), op.Unsqueeze(exact, [0])), (stream, whole)
+        return self.bounded(values), op.And(op.And(fits, even), op.Unsqueeze(exact, [0])), (stream, whole)
 
     def decode_hyper(self, rows: Value) -> Value:
         """Hyper-latents' symbols plus `HYPER_ZERO`, bytes, of table rows uint8 [1, h / 4, w / 4, Z]."""
@@ -153,22 +155,21 @@ class Reader:
         """Symbols int32 [max(n, 1)] of elements with table rows int32 [n]."""
         op = self.op
         found, escaped = self.columns(rows, book)
-        symbols = op.Where(escaped, self.next_escapes(escaped), op.Sub(found, book.alphabet.zero))
-        return self.bounded(symbols)
+        return op.Where(escaped, self.next_escapes(escaped), op.Sub(found, book.alphabet.zero))  # type: ignore[no-any-return]
 
     def take_signed(self, rows: Value) -> Value:
         """The same of the last group, whose signs come after its magnitudes."""
         op = self.op
         found, escaped = self.columns(rows, self.magnitudes)
-        signed = op.Cast(op.And(op.Greater(found, 0), op.Not(escaped)), to=INT64)
-        self.signs = signs.Signs(op, self.states, self.stream, self.position, op.ReduceSum(signed, [0]))
-        order = op.Min(op.CumSum(signed, 0, exclusive=1), op.Sub(op.Shape(self.signs.negative), 1))
-        negative = op.Mul(op.GatherElements(self.signs.negative, order), signed)
-        values = op.Where(escaped, self.next_escapes(escaped), op.Mul(found, op.Sub(1, op.Mul(negative, 2))))
-        return self.bounded(values)
+        signed = op.And(op.Greater(found, 0), op.Not(escaped))
+        order, number = numbered(op, signed)
+        self.signs = signs.Signs(op, self.states, self.stream, self.position, op.Cast(number, to=INT64))
+        negative = op.Mul(chosen(op, self.signs.negative, order), op.Cast(signed, to=INT32))
+        values = op.Mul(found, op.Sub(1, op.Mul(negative, 2)))
+        return op.Where(escaped, self.next_escapes(escaped), values)  # type: ignore[no-any-return]
 
     def columns(self, rows: Value, book: Book) -> tuple[Value, Value]:
-        """(Table columns int64 [max(n, 1)] of elements with table rows int32 [n], whether they are escapes).
+        """(Table columns int32 [max(n, 1)] of elements with table rows int32 [n], whether they are escapes).
 
         Where nothing may or need be decoded, one element of row 0 is: it leaves the lanes alone.
         """
@@ -177,10 +178,11 @@ class Reader:
         refused = op.And(slow, op.Equal(self.status, 0))
         self.status = op.Max(self.status, op.Mul(op.Cast(refused, to=INT64), int(Status.LIMIT)))
         todo = op.Mul(op.Shape(rows), op.Cast(op.Equal(self.status, 0), to=INT64))
-        kept = op.Cast(op.Slice(rows, [0], todo), to=INT64)
-        grid = rans.grid(op, kept, op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)
-        decoded, self.states, self.position = rans.decode(op, book.slots, grid, self.states, self.stream, self.position)
-        found = op.Slice(flat(op, decoded), [0], op.Max(todo, 1))
+        grid = rans.grid(op, op.Slice(rows, [0], todo), op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)
+        decoded, self.states, self.position = rans.decode(
+            op, rans.NARROW, book.slots, grid, self.states, self.stream, self.position
+        )
+        found = op.Slice(decoded, [0], op.Max(todo, 1))
         return found, op.And(op.Equal(found, book.alphabet.columns - 1), op.Greater(todo, 0))
 
     def bounded(self, values: Value) -> Value:
@@ -190,18 +192,30 @@ class Reader:
     def next_escapes(self, escaped: Value) -> Value:
         """The listed values in the places of ``escaped`` bool [n]; anything elsewhere."""
         op = self.op
-        flags = op.Cast(escaped, to=INT64)
-        places = op.Add(op.CumSum(flags, 0, exclusive=1), self.escapes_used)
-        self.escapes_used = op.Add(self.escapes_used, op.ReduceSum(flags, [0]))
-        return op.GatherElements(self.escaped, op.Min(places, op.Sub(op.Shape(self.escaped), 1)))  # type: ignore[no-any-return]
+        order, number = numbered(op, escaped)
+        places, self.escapes_used = (op.Add(count, self.escapes_used) for count in (order, number))
+        return chosen(op, self.escaped, places)
 
     def verdict(self) -> Value:
         """The packet's status, int64 [1], once all stages are decoded."""
         op = self.op
         found = self.signs
-        unused = op.Or(op.Not(op.Equal(found.position, self.words)), op.Not(op.Equal(self.escapes_used, self.listed)))
+        all_escapes = op.Equal(op.Cast(self.escapes_used, to=INT64), self.listed)
+        unused = op.Or(op.Not(op.Equal(found.position, self.words)), op.Not(all_escapes))
         final = wire.first_failure(op, [(found.unsettled, Status.LANES), (op.Or(unused, found.excess), Status.BODY)])
         return op.Where(op.Greater(self.status, 0), self.status, final)  # type: ignore[no-any-return]
+
+
+def numbered(op: Op, flags: Value) -> tuple[Value, Value]:
+    """(How many of flags bool [n >= 1] are set before each that is, int32 [n]; how many there are, int32 [1])."""
+    counts = op.CumSum(op.Cast(flags, to=INT32), 0)
+    return op.Sub(counts, 1), op.Slice(counts, [-1], [1 << 31])
+
+
+def chosen(op: Op, values: Value, places: Value) -> Value:
+    """Values at places int32, the last one's for all that are beyond; -1 is the last one's as well."""
+    last = op.Cast(op.Sub(op.Shape(values), 1), to=INT32)
+    return op.GatherElements(values, op.Min(places, last))  # type: ignore[no-any-return]
 
 
 def first_number(op: Op, data: Value) -> tuple[Value, Value, Value]:
