@@ -27,6 +27,7 @@ from latentwire.export.image.unpack import build_unpack
 from latentwire.export.transforms import Half, freeze, trace
 from latentwire.export.verify import verify_bundle
 from latentwire.export.writer import BundleWriter, identity_of, provenance_of
+from latentwire.train.image.distortion import Distortion
 from latentwire.train.image.network import ImageNetwork
 
 FIT_PICTURES = 24
@@ -45,6 +46,7 @@ def export_image(
     holdout: Sequence[Image],
     name: str | None = None,
     precisions: Sequence[str] = ("fp32", "int8"),
+    distortion: Distortion = "mse",
     training: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -61,6 +63,7 @@ def export_image(
         name: the codec's name; the folder's by default.
         precisions: variants, of "fp32", "int8", "fp16", with fp32 among them. int8 is the encoder's alone, and its
             default where it is made.
+        distortion: what the network was trained for: how symbols are rounded goes by it.
         training: provenance of the network, any JSON.
         calibration: provenance of the pictures, any JSON.
         overwrite: replace a bundle that is there.
@@ -78,7 +81,7 @@ def export_image(
     frozen = freeze(network, "network")
     assert isinstance(frozen, ImageNetwork)
     on_stage(f"fitting tables to {len(chosen)} pictures")
-    tables = fit_tables(frozen, chosen)
+    tables = fit_tables(frozen, chosen, distortion)
     family, codec_id = Family(), tables.codec_id()
     pack, unpack = build_pack(tables, codec_id), build_unpack(tables, codec_id, LIMITS)
     on_stage(f"exporting the transforms: {', '.join(precisions)}")

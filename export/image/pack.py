@@ -28,7 +28,7 @@ from latentwire.export.graph.builder import (
 from latentwire.export.graph.tap import CODED, COST, SENT
 from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
-from latentwire.export.image.tables import HYPER_ZERO, ROUNDING, SIXTEENTHS, ImageTables
+from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
 from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
 SYMBOL_LIMIT = (1 << 23) - 1
@@ -122,6 +122,8 @@ class Writer:
         self.hyper, self.signed, self.magnitudes = (
             Book(op, alphabet, lengths) for alphabet in (found.hyper, found.signed, found.magnitudes)
         )
+        # For offsets in sixteenths, of which a half is 8.
+        self.rounding = table(op, 2 * tables.rounding, "rounding")
         self.stages: list[Coded] = []
 
     def code_hyper(self, hyper: Value, rows: Value) -> Value:
@@ -140,7 +142,9 @@ class Writer:
         if found.last:
             self.code_last(found, offset)
             return None
-        symbols = op.Mul(whole(op, steps(op, offset)), op.Cast(found.coded, to=INT32))
+        rounding = op.GatherElements(self.rounding, flat(op, op.Cast(found.rows, to=INT32)))
+        moved = steps(op, offset, op.Reshape(rounding, op.Shape(offset)))
+        symbols = op.Mul(whole(op, moved), op.Cast(found.coded, to=INT32))
         self.note_where(found.coded, symbols, found.rows, self.signed)
         scaled_up = op.Mul(op.Cast(symbols, to=FLOAT), float(SIXTEENTHS))
         return scaled_up if found.mean is None else op.Add(scaled_up, found.mean)  # type: ignore[no-any-return]
@@ -149,8 +153,9 @@ class Writer:
         """Quantize the last and largest group; nothing looks at it again, so only what is coded is worked on."""
         op = self.op
         offset, rows = self.pick(found.coded, offset, found.rows)
-        values = whole(op, steps(op, offset))
-        self.note(values, op.Abs(values), op.Cast(rows, to=INT32), self.magnitudes)
+        rows = op.Cast(rows, to=INT32)
+        values = whole(op, steps(op, offset, op.GatherElements(self.rounding, rows)))
+        self.note(values, op.Abs(values), rows, self.magnitudes)
 
     def pick(self, coded: Value, *pictures: Value) -> list[Value]:
         """What pictures of the stage that is noted next hold where ``coded`` bool, of the same shape, is set: [n] each.
@@ -225,13 +230,13 @@ def worthwhile(op: Op, sign_words: Value) -> Value:
     return op.Div(op.Mul(op.Sub(bits, LANE_BITS), OVERHEAD), 8)  # type: ignore[no-any-return]
 
 
-def steps(op: Op, offset: Value) -> Value:
-    """Offsets from the mean in sixteenths of a step, as steps, moved away from 0 by `ROUNDING`.
+def steps(op: Op, offset: Value, twice: Value) -> Value:
+    """Offsets from the mean in sixteenths of a step, as steps, moved away from 0 by half of ``twice``.
 
     An offset below half a step is moved by less, which is as well: it is 0, whatever the rounding.
     """
     half = (integer.constant(op, sign * HALF, np.float32) for sign in (-1, 1))
-    moved = op.Add(offset, op.Mul(op.Clip(offset, *half), ROUNDING * SIXTEENTHS / HALF))
+    moved = op.Add(offset, op.Mul(op.Clip(offset, *half), twice))
     return op.Mul(moved, 1 / SIXTEENTHS)  # type: ignore[no-any-return]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latentwire.export.image.tables import HYPER_PATCH, ROUNDING, SIXTEENTHS
+from latentwire.export.image.tables import HYPER_PATCH, SIXTEENTHS
 from latentwire.export.tables import QUALITIES
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import rounded_hyper
@@ -63,6 +63,7 @@ def run(
     gain: Floats,
     base: npt.NDArray[np.int32],
     latents: torch.Tensor,
+    rounding: Floats,
     coded: range,
     hyper_coded: npt.NDArray[np.bool_] | None = None,
 ) -> Pass:
@@ -73,6 +74,7 @@ def run(
         gain: float32 [L], sixteenths of a step per latent unit.
         base: int32 [L], sixteenths of a row.
         latents: float32 [1, L, h, w].
+        rounding: float32 [rows], added to magnitudes before they are cut off.
         coded: which rows; what belongs to one beyond them belongs to the last.
         hyper_coded: bool [Z], which hyper-latents are sent; all if None.
     """
@@ -81,13 +83,13 @@ def run(
     hyper = rounded_hyper(network.hyper_analysis(scaled / SIXTEENTHS, exact=True))
     if hyper_coded is not None:
         hyper = hyper * torch.tensor(hyper_coded)[None, :, None, None]
-    found: list[tuple[torch.Tensor, ...]] = []
+    added, found = torch.tensor(rounding), list[tuple[torch.Tensor, ...]]()
     stages = network.prior.predictions(hyper, offsets_of_rows, exact=True)
     stage, mean, rows = next(stages)
     while True:
         offset = (scaled[:, stage.start : stage.start + stage.channels] - mean * SIXTEENTHS) / SIXTEENTHS
         index = rows.long().clamp(max=coded[-1])
-        symbols = torch.floor(offset.abs() + ROUNDING) * offset.sign() * (index >= coded[0])
+        symbols = torch.floor(offset.abs() + added[index]) * offset.sign() * (index >= coded[0])
         found.append((index, offset, symbols))
         try:
             stage, mean, rows = stages.send(symbols + mean)

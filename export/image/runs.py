@@ -53,6 +53,7 @@ def export_image_run(
         holdout=spread(held, HELD_OUT),
         name=name,
         precisions=precisions,
+        distortion=trained.distortion,
         training=with_terms(trained.provenance, terms),
         calibration={"source": source.name},
         overwrite=overwrite,

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from latentwire.export.graph.integer import EXACT, Layer
 from latentwire.export.tables import TOTAL
 from latentwire.runtime.packet import PACKET_VERSION
-from latentwire.train.image.network import DEAD_ZONE
 
 FAMILY = "image"
 SIXTEENTHS = 16
@@ -24,9 +23,6 @@ HYPER_PATCH = 64
 """Pixels per hyper-latent position, each way; pictures are padded to a multiple of it."""
 HYPER_ZERO = 128
 """The byte that stands for hyper-latent 0."""
-ROUNDING = 0.5 - DEAD_ZONE
-"""Added to the magnitude of a latent, in steps, before it is cut off to a whole number: what the synthesis network was
-trained with. The encoder's own affair."""
 STATES = "31 bits, filled"
 """How the packet holds the lanes' states: what has other ones is another codec."""
 SPAN = 255
@@ -119,6 +115,8 @@ class ImageTables:
     Attributes:
         network: the integer network.
         analysis: layers of the hyper-analysis, the encoder's own affair.
+        rounding: float32 [R], by row what is added to the magnitude of a latent, in steps, before it is cut off to a
+            whole number; at most 1/2. The encoder's own affair.
         knobs: what quality selects.
         hyper_curve: uint8 [256], which row of ``hyper_index`` a quality has.
         hyper_index: uint8 [C, Z], row of ``hyper_frequency`` of each hyper-latent.
@@ -130,6 +128,7 @@ class ImageTables:
 
     network: Network
     analysis: tuple[Layer, ...]
+    rounding: npt.NDArray[np.float32]
     knobs: Knobs
     hyper_curve: npt.NDArray[np.uint8]
     hyper_index: npt.NDArray[np.uint8]

@@ -2,10 +2,23 @@
 
 import numpy as np
 import pytest
+from small_images import picture, small_network
 
-from latentwire.export.image.fit import BIT, MAGNITUDES, SPARED, Measured, row_shares, signed_entropy, worth_coding
+from latentwire.export.image.fit import (
+    HIGHEST,
+    MAGNITUDES,
+    SPARED,
+    TRAINED,
+    Measured,
+    fit_tables,
+    rounding_by_row,
+    row_shares,
+    signed_entropy,
+    worth_coding,
+)
 from latentwire.train.image.prior import ROWS
 
+BIT = 0.05
 LOW = 6
 """Rows of few 1s."""
 
@@ -23,7 +36,28 @@ def measured(worth: float) -> Measured:
 
 @pytest.mark.parametrize(("worth", "first"), [(0.0, LOW), (0.9 * SPARED, LOW), (1.1 * SPARED, LOW - 1)])
 def test_the_lowest_rows_are_left_out_while_they_gain_little(worth, first):
-    assert worth_coding(measured(worth)) == first
+    assert worth_coding(measured(worth), BIT) == first
+
+
+@pytest.mark.parametrize("bit", [0.05, 0.09, 0.2])
+def test_a_one_is_sent_where_it_saves_enough_of_the_squared_error(bit):
+    """Offsets just beyond the threshold take off `bit` for each bit that they cost, those just below do not."""
+    shares = np.array([row_shares(np.zeros(MAGNITUDES + 1), row) for row in range(ROWS)])
+    threshold = 1 - rounding_by_row(shares, bit).astype(np.float64)
+    more_bits = np.log2(shares[:, 0]) - np.log2(shares[:, 1] / 2)
+    free = (threshold < 1) & (threshold > 1 - HIGHEST + 1e-6)
+    assert free.sum() > 10
+    np.testing.assert_allclose((2 * threshold - 1)[free], bit * more_bits[free], rtol=1e-4)
+    assert (np.diff(threshold) <= 0).all()
+    assert threshold[-1] == pytest.approx(1 - HIGHEST)
+
+
+def test_only_the_squared_error_decides_on_symbols():
+    network, pictures = small_network(), [picture(128, 128, seed=3)]
+    squared, similar = (fit_tables(network, pictures, kind) for kind in ("mse", "ms-ssim"))
+    assert (similar.rounding == np.float32(TRAINED)).all()
+    assert squared.rounding.min() < TRAINED - 0.05
+    assert squared.rounding.max() == np.float32(HIGHEST)
 
 
 def test_shares_are_what_was_found_with_a_little_of_the_rows_logistic():

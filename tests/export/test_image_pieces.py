@@ -42,10 +42,10 @@ class Small:
     def reference(self, latents: np.ndarray, quality: int) -> reference.Pass:
         import torch
 
-        knobs = self.tables.knobs
-        coded, rows = self.tables.hyper_rows(quality) > 0, range(1, self.tables.latent_rows)
-        gain, base = knobs.gain_at(quality), knobs.base_at(quality)
-        return reference.run(self.network, gain, base, torch.tensor(latents), rows, coded)
+        tables = self.tables
+        coded, rows = tables.hyper_rows(quality) > 0, range(1, tables.latent_rows)
+        gain, base = tables.knobs.gain_at(quality), tables.knobs.base_at(quality)
+        return reference.run(self.network, gain, base, torch.tensor(latents), tables.rounding, rows, coded)
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ class TrainedImageRun:
     """
 
     network: ImageNetwork
-    distortion: str
+    distortion: Distortion
     provenance: dict[str, Any]
 
 
