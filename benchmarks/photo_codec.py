@@ -178,27 +178,44 @@ def times(
 def session_times(
     subject: Subject, variant: str, quality: int, threads: int, pictures: Sequence[Picture]
 ) -> dict[str, float]:
-    """Encoder, decoder and their pieces."""
+    """Encoder, decoder and their pieces, one after the other over all pictures.
+
+    Taken in turns, they would disturb each other: the threads of a session spin for a while after its work is done.
+    """
     pieces = pieces_of(subject, variant, threads=threads)
     estimator = measure.session(estimating(onnx.load_from_string(subject.bundle.read_model("pack", "exact"))), threads)
     encoder = subject.session("encoder", variant, threads=threads)
     decoder = subject.session("decoder", "fp32", threads=threads)
     scalar = np.asarray(quality, np.uint8)
-    rows = []
-    for picture in pictures:
-        encode, packet = clock(lambda p=picture: encoder.run(["packet"], {"input": p, "quality": scalar})[0])  # type: ignore[misc]
-        decode, _ = clock(lambda b=packet: decoder.run(["output"], {"packet": b}))  # type: ignore[misc]
-        analysis, latents = clock(lambda p=picture: pieces.latents(p, quality))  # type: ignore[misc]
-        feed = {"latents": latents, "quality": scalar, "size": np.asarray(picture.shape)}
-        pack, _ = clock(lambda f=feed: pieces.pack.run(None, f))  # type: ignore[misc]
-        model, _ = clock(lambda f=feed: estimator.run(None, f))  # type: ignore[misc]
-        unpack, unpacked = clock(lambda b=packet: pieces.unpacked(b))  # type: ignore[misc]
-        synthesis, _ = clock(lambda u=unpacked: pieces.output(u))  # type: ignore[misc]
-        rows.append((encode, decode, analysis, model, pack - model, unpack, synthesis))
-    names = ("encode", "decode", "analysis", "probability model", "coder", "unpack", "synthesis")
-    return {
-        name: round(statistics.median(column), 1) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    encode, packets = clocks(
+        lambda picture: encoder.run(["packet"], {"input": picture, "quality": scalar})[0], pictures
+    )
+    decode, _ = clocks(lambda packet: decoder.run(["output"], {"packet": packet}), packets)
+    analysis, latents = clocks(lambda picture: pieces.latents(picture, quality), pictures)
+    feeds = [
+        {"latents": values, "quality": scalar, "size": np.asarray(picture.shape)}
+        for values, picture in zip(latents, pictures, strict=True)
+    ]
+    pack, _ = clocks(lambda feed: pieces.pack.run(None, feed), feeds)
+    model, _ = clocks(lambda feed: estimator.run(None, feed), feeds)
+    unpack, unpacked = clocks(pieces.unpacked, packets)
+    synthesis, _ = clocks(pieces.output, unpacked)
+    spent = {
+        "encode": encode,
+        "decode": decode,
+        "analysis": analysis,
+        "probability model": model,
+        "coder": [whole - part for whole, part in zip(pack, model, strict=True)],
+        "unpack": unpack,
+        "synthesis": synthesis,
     }
+    return {name: round(statistics.median(times), 1) for name, times in spent.items()}
+
+
+def clocks(work: Callable[[Any], Any], items: Sequence[Any]) -> tuple[list[float], list[Any]]:
+    """`clock` of the work on each item: (times, results)."""
+    spent, results = zip(*(clock(lambda i=item: work(i)) for item in items), strict=True)  # type: ignore[misc]
+    return list(spent), list(results)
 
 
 def timed(
