@@ -60,8 +60,8 @@ DOUBLINGS = [1 << k for k in range(1, MAX_LANES_LOG2 + 1)]
 def lanes_log2(op: Op, cost: Value, coded: Value, worthwhile: Value) -> Value:
     """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
 
-    A lane costs 3 bytes on average and 4 at most (32 bits of state that carry 0 to 16 bits of symbols). Long runs of
-    nearly free symbols get lanes by count, to keep T below MAX_STEPS.
+    A lane costs bytes, since its last state carries fewer bits than it takes, and saves steps. Long runs of nearly free
+    symbols get lanes by count, to keep T below MAX_STEPS.
 
     Args:
         op: op builder.
