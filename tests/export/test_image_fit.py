@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_images import picture, small_network
 
+from latentwire.export.image import runs
 from latentwire.export.image.fit import (
     HIGHEST,
     MAGNITUDES,
@@ -17,6 +19,7 @@ from latentwire.export.image.fit import (
     worth_coding,
 )
 from latentwire.train.image.prior import ROWS
+from latentwire.train.image.run import write_run
 
 BIT = 0.05
 LOW = 6
@@ -71,3 +74,19 @@ def test_shares_are_what_was_found_with_a_little_of_the_rows_logistic():
     spread = [row_shares(nothing, row)[0] for row in range(1, ROWS)]
     assert (np.diff(spread) < 0).all()
     assert row_shares(nothing, ROWS - 1)[-1] > 1e-4
+
+
+def test_a_run_is_exported_for_what_it_was_trained_for(tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(2):
+        Image.fromarray(picture(64, 64, seed=seed)).save(photos / f"{seed}.png")
+    known = {"data": {"train": str(photos), "validation": None}, "settings": {"distortion": "ms-ssim"}}
+    write_run(tmp_path / "run", small_network(), known)
+    seen = {}
+    monkeypatch.setattr(runs, "export_image", lambda *_, **settings: seen.update(settings))
+    absent = dict.fromkeys(("calibrate", "holdout", "name", "terms"))
+    runs.export_image_run(
+        tmp_path / "run", tmp_path / "out", precisions=["fp32"], overwrite=False, on_stage=print, **absent
+    )
+    assert seen["distortion"] == "ms-ssim"
