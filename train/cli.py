@@ -3,6 +3,7 @@
 Only click and the standard library are imported here; torch comes when a command runs.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -216,7 +217,9 @@ IMAGE_OPTIONS = (
 )
 @click.option("--initial", type=click.Path(path_type=Path), help="Start from the weights of this run or checkpoint.")
 @click.option(
-    "--budget", type=float, help="Thousand multiply-accumulates per pixel that the device may spend; 5 if not given."
+    "--budget",
+    type=float,
+    help="Thousand multiply-accumulates per pixel that the device may spend; those of --initial, or 5, if not given.",
 )
 @click.option(
     "--resume",
@@ -275,9 +278,13 @@ def _start_image(
 ) -> dict[str, Any]:
     from latentwire.train.image.run import train as train_run
     from latentwire.train.image.settings import ImageSettings
+    from latentwire.train.image.weights import read_weights, widths_of
 
     if data is None:
         raise click.UsageError("Missing option '--data': the pictures to train on.")
+    if initial is not None:
+        with contextlib.suppress(KeyError):  # weights of another network are refused by name, when they are loaded
+            chosen = {**widths_of(read_weights(initial)), **chosen}
     settings = ImageSettings(**chosen)
     return train_run(settings, data, out, validation=validation, initial=initial, report=_report)
 

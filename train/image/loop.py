@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import DivergedError
+from latentwire.train.image.captured import Captured, Update
 from latentwire.train.image.distortion import distortion, framed
 from latentwire.train.image.network import DEAD_ZONE, Coded, ImageNetwork
 from latentwire.train.image.optimizers import Optimizers
@@ -79,6 +81,9 @@ class ImageLoop:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average)
         self.optimizers = Optimizers(self.network, settings)
+        # MS-SSIM draws its frame with numbers of Python, which a recording would repeat.
+        self.recording = device.type == "cuda" and settings.distortion == "mse"
+        self.updates: dict[tuple[bool, float | None], Update] = {}
         self.generator = Generator().manual_seed(settings.seed)
         self.position = Position()
 
@@ -121,23 +126,38 @@ class ImageLoop:
 
     def step(self, done: float) -> float:
         """One step, ``done`` of the run being behind it; returns its loss."""
-        settings, step = self.settings, self.position.step
-        image = self.crops.draw(settings.batch, self.generator)
+        image = self.crops.draw(self.settings.batch, self.generator)
         level = self._levels().to(self.device)
+        self.optimizers.set_rate(self._rate_factor(done))
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(torch.randint(0, 1 << 62, (1,), generator=self.generator)))
-            coded = self.network(image, level, coarse=settings.arithmetic == "bfloat16", **self._rounding(done))
-        loss = self.loss(coded, image, level)
-        if not torch.isfinite(loss):
+            found, _ = self._updating(**self._rounding(done))(image, level)
+        loss = found.item()
+        if not math.isfinite(loss):
             raise DivergedError(
-                f"the loss is {loss.item()} at step {step}: lower --learning-rate, and look at the pictures"
+                f"the loss is {loss} at step {self.position.step}: lower --learning-rate, and look at the pictures"
             )
+        return self._count(loss)
+
+    def _updating(self, *, exact: bool, dead_zone: float | None = None) -> Update:
+        """One update of the weights, with latents rounded so; on CUDA recorded once and replayed."""
+        key = exact, dead_zone
+        if key not in self.updates:
+            update = partial(self._update, exact=exact, dead_zone=dead_zone)
+            self.updates[key] = Captured(update) if self.recording else update
+        return self.updates[key]
+
+    def _update(self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None) -> tuple[Tensor, Tensor]:
+        """Move the weights; returns the loss and the gradient's norm before it was clipped."""
+        coarse = self.settings.arithmetic == "bfloat16"
+        loss = self.loss(self.network(image, level, exact=exact, dead_zone=dead_zone, coarse=coarse), image, level)
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         # MS-SSIM's slope is infinite where nothing of a crop's structure is left: one such crop must not end the run.
-        if torch.isfinite(nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)):
-            self.optimizers.step(self._rate_factor(done))
-        return self._count(loss.item())
+        if self.recording or (torch.isfinite(norm) and torch.isfinite(loss)):
+            self.optimizers.step()
+        return loss.detach(), norm
 
     def _rounding(self, done: float) -> dict[str, Any]:
         """How latents are rounded: from the first step on as in packets, where only what reads packets learns."""
@@ -220,6 +240,7 @@ class ImageLoop:
         for part in ("network", "average", "best"):
             getattr(self, part).load_state_dict(checkpoint.part(part))
         self.optimizers.restore(checkpoint.part("optimizer"))
+        self.updates.clear()  # recordings move what the optimizers had before
         self.generator.set_state(checkpoint.tensors["random"])
         self.position = Position(**checkpoint.position)
 

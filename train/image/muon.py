@@ -24,7 +24,7 @@ SIZE = 0.2
 class Muon(Optimizer):
     """Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", with Nesterov's momentum."""
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float | Tensor) -> None:
         """Takes groups of parameters [rows, columns]."""
         super().__init__(groups, {"lr": lr})
 
@@ -38,7 +38,8 @@ class Muon(Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(parameter)
                 momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - MOMENTUM)
                 step = orthogonal(parameter.grad.lerp(momentum, MOMENTUM))
-                parameter.add_(step, alpha=-group["lr"] * SIZE * math.sqrt(max(parameter.shape)))
+                # The learning rate may be a tensor on the device.
+                parameter.sub_(step * (group["lr"] * (SIZE * math.sqrt(max(parameter.shape)))))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

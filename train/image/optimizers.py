@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -47,18 +50,31 @@ class Optimizers:
         rest = [p for p in others if all(p is not weight for weight in mixing)]
         adam = [{"params": rest, "peak": rate}, {"params": bases, "peak": rate * settings.basis_rate}]
         self.matrices = [Matrix.of(weight) for weight in mixing]
-        self.parts: dict[str, Optimizer] = {"adam": Adam(adam, lr=rate)}
+        recorded = network.log_gain.is_cuda
+        self.parts: dict[str, Optimizer] = {"adam": Adam(adam, lr=rate, capturable=recorded)}
         if mixing:
             views = [{"params": [matrix.view for matrix in self.matrices], "peak": rate}]
             self.parts["muon"] = Muon(views, lr=rate)
+        if recorded:
+            for group in self._groups():
+                group["lr"] = torch.tensor(rate, device=network.log_gain.device)
 
-    def step(self, factor: float) -> None:
-        """Move the weights along their gradients, at ``factor`` times the peak learning rate."""
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        return (group for optimizer in self.parts.values() for group in optimizer.param_groups)
+
+    def set_rate(self, factor: float) -> None:
+        """Take ``factor`` times the peak learning rate from now on, in steps that were recorded before too."""
+        for group in self._groups():
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(group["peak"] * factor)
+            else:
+                group["lr"] = group["peak"] * factor
+
+    def step(self) -> None:
+        """Move the weights along their gradients."""
         for matrix in self.matrices:
             matrix.take_gradient()
         for optimizer in self.parts.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
             optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:

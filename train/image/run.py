@@ -70,7 +70,7 @@ def train(
         out: the run folder; it appears once the data was read.
         validation: folder of other pictures; every 20th of ``data`` is held back if None.
         initial: run folder or checkpoint whose weights to start from, instead of the KLT of the data. Trade-offs, their
-            number and the distortion may be others; the widths must be the same.
+            number and the distortion may be others; the width may be smaller than theirs, and is narrowed.
         report: told what happens, in lines.
 
     Raises:

@@ -1,7 +1,7 @@
 """Weights from one run to the next: the same network, possibly with other trade-offs or another number of knots."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from latentwire.train import checkpoint
 from latentwire.train.errors import RunError
+from latentwire.train.image.narrow import narrowed
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.run import CHECKPOINT_FILE
 
@@ -37,13 +38,16 @@ def read_network(source: Path) -> ImageNetwork:
     """
     weights = read_weights(source)
     try:
-        lambdas = weights["lambdas"].tolist()
-        width, hyper = (len(weights[f"hyper_analysis.net.{layer}.weight"]) for layer in (0, 4))
+        network = ImageNetwork(weights["lambdas"].tolist(), **widths_of(weights))
     except KeyError as fault:
         raise RunError(f"{source}: expected weights of an image network, found none of {fault}") from fault
-    network = ImageNetwork(lambdas, hyper=hyper, width=width)
     load_weights(network, weights, source)
     return network.eval().requires_grad_(False)
+
+
+def widths_of(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """The settings `width` and `hyper` of an image network's weights; raises KeyError if they are no such weights."""
+    return {name: len(weights[f"hyper_analysis.net.{layer}.weight"]) for name, layer in (("width", 0), ("hyper", 4))}
 
 
 def load_weights(network: ImageNetwork, weights: dict[str, Tensor], source: Path) -> None:
@@ -59,12 +63,15 @@ def load_weights(network: ImageNetwork, weights: dict[str, Tensor], source: Path
 
 
 def load_initial(network: ImageNetwork, source: Path) -> None:
-    """Set a network's weights to another run's, moved to this network's trade-offs.
+    """Set a network's weights to another run's, moved to this network's trade-offs; a wider encoder's are narrowed.
 
     Raises:
         RunError: there are none, or they are of another shape.
     """
     weights = read_weights(source)
+    width = network.analysis.first.out_channels
+    if weights.keys() == network.state_dict().keys() and widths_of(weights)["width"] > width:
+        weights = narrowed(weights, width)
     before = weights.get("lambdas")
     if before is not None and before.ndim == 1 and len(before) > 1:
         after = network.lambdas.tolist()
