@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from PIL import Image
 from rate_distortion import Codec, Picture, Point, curve, difference, pillow
@@ -20,6 +21,13 @@ QUALITIES = (0, 64, 128, 192, 255)
 def test_golden_packets_come_out_the_same(name: str) -> None:
     assert names() == CODECS
     report = selftest(name)
+    assert report.checks and report.passed, report.checks
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="needs onnxruntime-gpu")
+@pytest.mark.parametrize("name", CODECS)
+def test_golden_packets_come_out_the_same_on_cuda(name: str) -> None:
+    report = selftest(name, providers="cuda")
     assert report.checks and report.passed, report.checks
 
 

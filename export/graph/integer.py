@@ -5,7 +5,8 @@ rounds and clips. ``QLinearConv`` does all of that in one operator, so that no s
 int32; it scales them as float32, which is exact here: they are whole numbers below 2^24 and the scale is a power of two
 (IEEE 754 leaves no choice), and it rounds halves to even on every machine. ``ConvInteger`` would leave the rest to four
 more operators and computes 20 times slower on ONNX Runtime's CPU provider. What is no byte, or depends on the quality,
-is a ``MatMulInteger`` whose sums go on as float32, exact for the same reason.
+is a ``MatMul`` of dequantized bytes and weights, exact in float32 for the same reason, in whatever order it is summed;
+ONNX Runtime makes one operator of the three that multiplies the bytes themselves.
 
 ONNX convolutions want channels first. The transpositions around them are for the format's sake: ONNX Runtime's own
 convolution has channels last, and its optimizer removes them.
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from latentwire.export.graph.builder import FLOAT, UINT8, Op, Value, table
+from latentwire.export.graph.builder import UINT8, Op, Value, table
 
 WEIGHT_LIMIT = 63
 """Bytes times weights of more than 6 bits saturate in pairs on x86 without VNNI."""
@@ -105,12 +106,13 @@ def quotients(op: Op, layer: Layer, picture: Value, addend: Value | None = None,
     That is (sum + bias) / divisor, plus ``addend`` float32 [out], over ``steps`` (a power of two). It is exact: every
     number here is a whole one below 2^24 over a power of two.
     """
-    products = op.MatMulInteger(picture, table(op, layer.weight[:, :, 0, 0].T.copy(), f"{layer.name}.weight"))
+    numbers = op.DequantizeLinear(picture, constant(op, 1, np.float32))
     scale = table(op, (1 / (layer.divisor * steps)).astype(np.float32), f"{layer.name}.scale")
+    weight = table(op, layer.weight[:, :, 0, 0].T.copy(), f"{layer.name}.weight")
     offset = table(op, (layer.bias / (layer.divisor * steps) + 0.5).astype(np.float32), f"{layer.name}.offset")
     if addend is not None:
         offset = op.Add(op.Mul(addend, 1 / steps), offset)
-    return op.Add(op.Mul(op.Cast(products, to=FLOAT), scale), offset)  # type: ignore[no-any-return]
+    return op.Add(op.MatMul(numbers, op.DequantizeLinear(weight, scale, axis=1)), offset)  # type: ignore[no-any-return]
 
 
 def whole_numbers(op: Op, layer: Layer, picture: Value) -> Value:

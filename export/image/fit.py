@@ -28,7 +28,7 @@ FIT_QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 HYPER_ROWS = 32
 MAGNITUDES = 256
 """Magnitudes that the latents' tables hold, 0 among them; larger ones are escapes of two bytes and more."""
-SPARED = 0.004
+SPARED = 0.01
 """Share of the bits that the rows which are never coded may be worth."""
 BIT: dict[Distortion, float] = {"mse": 0.09, "ms-ssim": 0.05, "mix": 0.05}
 """Squared error, in steps, that a bit is to take away. For the squared error it decides on every symbol: `photo` takes

@@ -74,7 +74,7 @@ def test_symbols_are_torchs_and_come_back(small, quality, spread):
 def test_the_network_matters(small):
     """Rows differ between positions of one channel, and means are not all zero: the tests above test something."""
     wanted = small.reference(small.latents(picture(128, 192)), 200)
-    assert (wanted.rows.std((0, 1)) > 0).mean() > 0.4
+    assert (wanted.rows.std((0, 1)) > 0).mean() > 0.35
     assert len(np.unique(wanted.rows)) > 20
     assert np.abs(wanted.hyper).max() > 0
 

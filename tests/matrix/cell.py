@@ -52,7 +52,11 @@ class Models:
     def open(self, name: str) -> ort.InferenceSession:
         coder = name in ("pack", "unpack")
         providers = [f"{name}ExecutionProvider" for name in (("CPU",) if coder else self.task["providers"])]
-        return ort.InferenceSession(str(self.corpus / self.family["models"][name]), self.options, providers=providers)
+        path = self.corpus / self.family["models"][name]
+        session = ort.InferenceSession(str(path), self.options, providers=providers)
+        if session.get_providers()[0] != providers[0]:  # ONNX Runtime goes on without one whose libraries do not load
+            raise RuntimeError(f"{name}: expected {providers[0]}, found {session.get_providers()}")
+        return session
 
     @property
     def accelerated(self) -> bool:
