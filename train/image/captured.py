@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Update = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Crops and levels to the loss and the gradient's norm, both []; moves the weights."""
+Update = Callable[[Tensor, Tensor], Tensor]
+"""Crops and levels to the loss []; moves the weights."""
 EAGER = 3
 """Updates that run as they are: libraries choose their kernels and optimizers make their buffers in them."""
 
@@ -25,27 +25,27 @@ class Captured:
         self.update, self.calls = update, 0
         self.graph = torch.cuda.CUDAGraph()
         self.arguments: tuple[Tensor, Tensor] | None = None
-        self.outcome: tuple[Tensor, Tensor] | None = None
+        self.loss: Tensor | None = None
 
-    def __call__(self, image: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the norm; shapes must stay the same."""
+    def __call__(self, image: Tensor, level: Tensor) -> Tensor:
+        """The loss; shapes must stay the same."""
         self.calls += 1
         if self.calls <= EAGER:
             return self._apart(image, level)
-        if self.arguments is None or self.outcome is None:
+        if self.arguments is None or self.loss is None:
             self.arguments = image.clone(), level.clone()
             with torch.cuda.graph(self.graph):
-                self.outcome = self.update(*self.arguments)
+                self.loss = self.update(*self.arguments)
         for place, value in zip(self.arguments, (image, level), strict=True):
             place.copy_(value)
         self.graph.replay()
-        return self.outcome
+        return self.loss
 
-    def _apart(self, image: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def _apart(self, image: Tensor, level: Tensor) -> Tensor:
         """The update on a stream of its own, as recording will run it: so torch asks for it."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            outcome = self.update(image, level)
+            loss = self.update(image, level)
         torch.cuda.current_stream().wait_stream(stream)
-        return outcome
+        return loss

@@ -131,8 +131,7 @@ class ImageLoop:
         self.optimizers.set_rate(self._rate_factor(done))
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(torch.randint(0, 1 << 62, (1,), generator=self.generator)))
-            found, _ = self._updating(**self._rounding(done))(image, level)
-        loss = found.item()
+            loss = self._updating(**self._rounding(done))(image, level).item()
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss is {loss} at step {self.position.step}: lower --learning-rate, and look at the pictures"
@@ -147,17 +146,18 @@ class ImageLoop:
             self.updates[key] = Captured(update) if self.recording else update
         return self.updates[key]
 
-    def _update(self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None) -> tuple[Tensor, Tensor]:
-        """Move the weights; returns the loss and the gradient's norm before it was clipped."""
+    def _update(self, image: Tensor, level: Tensor, *, exact: bool, dead_zone: float | None) -> Tensor:
+        """Move the weights; returns the loss."""
         coarse = self.settings.arithmetic == "bfloat16"
         loss = self.loss(self.network(image, level, exact=exact, dead_zone=dead_zone, coarse=coarse), image, level)
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         # MS-SSIM's slope is infinite where nothing of a crop's structure is left: one such crop must not end the run.
+        # A recording cannot ask; the squared error has no such slopes.
         if self.recording or (torch.isfinite(norm) and torch.isfinite(loss)):
             self.optimizers.step()
-        return loss.detach(), norm
+        return loss.detach()
 
     def _rounding(self, done: float) -> dict[str, Any]:
         """How latents are rounded: from the first step on as in packets, where only what reads packets learns."""

@@ -1,4 +1,4 @@
-"""Weights from one run to the next: the same network, possibly with other trade-offs or another number of knots."""
+"""Weights from one run to the next: of the same network or a wider one, for these or other trade-offs."""
 
 import math
 from collections.abc import Mapping, Sequence
