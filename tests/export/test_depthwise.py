@@ -115,7 +115,7 @@ def test_photos_packets_stay_what_they_are():
     groups = [
         entry.i for node in blocks.graph.node for entry in node.attribute if entry.name == "group" and entry.i > 1
     ]
-    assert groups == [96, 192, 192]
+    assert groups == [32, 64, 64]
     weights = {tuple(entry.dims) for entry in blocks.graph.initializer if len(entry.dims) == 4}
     assert {(PLACES * group, PLACES, 2, 2) for group in groups} <= weights
     assert len(list(nested_graphs(blocks.graph))) == len(list(nested_graphs(plain.graph)))

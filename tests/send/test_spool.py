@@ -165,7 +165,8 @@ def test_marks_are_stored_with_their_packet_or_not_at_all(path):
 
 
 def test_writers_that_come_together_share_a_transaction(spool):
-    threads = [threading.Thread(target=lambda: [put(spool) for _ in range(25)]) for _ in range(8)]
+    together = threading.Barrier(8)
+    threads = [threading.Thread(target=lambda: [(together.wait(), put(spool)) for _ in range(25)]) for _ in range(8)]
     commits = []
     spool._database.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
     for thread in threads:
