@@ -174,7 +174,7 @@ def test_writers_that_come_together_share_a_transaction(spool):
     for thread in threads:
         thread.join()
     assert sequences(spool) == list(range(200))
-    assert len(commits) < 150
+    assert len(commits) < 100
 
 
 def test_one_writers_fault_is_not_the_others(spool):
