@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_images import LAMBDAS, picture, small_network
 
 from latentwire.train.image.loop import ImageLoop
 from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
 from latentwire.train.image.settings import ImageSettings
-from tests.small_images import LAMBDAS, picture, small_network
 
 SETTINGS = ImageSettings(lambdas=tuple(LAMBDAS), width=16, hyper=16, batch=2, exact_from=0.5, steps=12, warmup=4)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from small_images import LAMBDAS, picture
 from torch import nn
 
 from latentwire.runtime.cli import main
@@ -17,7 +18,6 @@ from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.run import new_network, read_image_document, write_run
 from latentwire.train.image.settings import ImageSettings
 from latentwire.train.image.weights import load_initial
-from tests.small_images import LAMBDAS, picture
 
 WIDE, NARROW = 24, 16
 

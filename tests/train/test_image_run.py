@@ -240,11 +240,14 @@ def test_the_synthesis_alone_learns_from_what_packets_hold_from_the_first_step_o
 
 def test_a_run_of_the_synthesis_alone_needs_weights_and_their_trade_offs(photos: Path, tmp_path: Path) -> None:
     write_run(tmp_path / "run", small_network(), {"data": {"train": photos}})
-    alone = {"part": "synthesis", "width": 16, "hyper": 16}
+    alone = {"part": "synthesis", "width": 16, "hyper": 16, "steps": 1, "batch": 1}
     with pytest.raises(SettingsError, match="name them with --initial"):
         train(ImageSettings(**alone), photos, tmp_path / "better")
     with pytest.raises(SettingsError, match=r"expected --lambdas 0\.002,0\.02,0\.2$"):
         train(ImageSettings(**alone), photos, tmp_path / "better", initial=tmp_path / "run")
+    narrower = ImageSettings(**{**alone, "width": 8}, lambdas=(0.002, 0.02, 0.2))
+    with pytest.raises(SettingsError, match=r"expected --width 16$"):
+        train(narrower, photos, tmp_path / "better", initial=tmp_path / "run")
     with pytest.raises(SettingsError, match="part"):
         ImageSettings(part="analysis")
     assert not (tmp_path / "better").exists()

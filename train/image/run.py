@@ -24,7 +24,7 @@ from latentwire.train.image.photos import Crops, Material, read_material, scaled
 from latentwire.train.image.settings import Device, ImageSettings
 from latentwire.train.image.steps import fit_steps
 from latentwire.train.image.validate import Point, judged, rate_difference
-from latentwire.train.image.weights import load_initial, load_weights, read_weights
+from latentwire.train.image.weights import is_wider, load_initial, load_weights, read_weights, widths_of
 from latentwire.train.loop import Outputs, append_metrics, rewind_metrics, threads
 from latentwire.train.recipe import change
 from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document, versions
@@ -299,10 +299,12 @@ def _require_same_packets(settings: ImageSettings, initial: Path | None) -> None
     """Raises SettingsError where a run of one part has no weights to keep, or would change their packets."""
     if initial is None:
         raise SettingsError(f"part {settings.part} goes on from weights: name them with --initial")
-    before, asked = read_weights(initial).get("lambdas"), torch.tensor(settings.lambdas)
-    if before is not None and not torch.equal(before, asked):
-        found = ",".join(map(str, decimals(before)))
-        raise SettingsError(f"part {settings.part} keeps the packets as they are: expected --lambdas {found}")
+    weights = read_weights(initial)
+    before, kept = weights.get("lambdas"), f"part {settings.part} keeps the packets as they are: expected"
+    if before is not None and not torch.equal(before, torch.tensor(settings.lambdas)):
+        raise SettingsError(f"{kept} --lambdas {','.join(map(str, decimals(before)))}")
+    if is_wider(weights, settings.width):  # narrowed, they would make other ones
+        raise SettingsError(f"{kept} --width {widths_of(weights)['width']}")
 
 
 def decimals(values: torch.Tensor) -> tuple[float, ...]:

@@ -50,6 +50,14 @@ def widths_of(weights: Mapping[str, Tensor]) -> dict[str, int]:
     return {name: len(weights[f"hyper_analysis.net.{layer}.weight"]) for name, layer in (("width", 0), ("hyper", 4))}
 
 
+def is_wider(weights: Mapping[str, Tensor], width: int) -> bool:
+    """Whether they are an image network's, and their encoder is wider."""
+    try:
+        return widths_of(weights)["width"] > width
+    except KeyError:
+        return False
+
+
 def load_weights(network: ImageNetwork, weights: dict[str, Tensor], source: Path) -> None:
     """Set a network's weights.
 
@@ -70,7 +78,7 @@ def load_initial(network: ImageNetwork, source: Path) -> None:
     """
     weights = read_weights(source)
     width = network.analysis.first.out_channels
-    if weights.keys() == network.state_dict().keys() and widths_of(weights)["width"] > width:
+    if weights.keys() == network.state_dict().keys() and is_wider(weights, width):
         weights = narrowed(weights, width)
     before = weights.get("lambdas")
     if before is not None and before.ndim == 1 and len(before) > 1:
