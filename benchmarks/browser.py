@@ -36,8 +36,9 @@ import onnxruntime as ort
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from devtools import Chromium, Page
+from machine import machine
 from matrix import environments
-from photo_codec import machine, read_pictures
+from photo_codec import read_pictures
 from rate_distortion import Picture
 
 from latentwire.export import measure

@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from machine import machine
 from PIL import Image
 
 from latentwire.export import export_codec
@@ -66,22 +66,6 @@ def main() -> None:
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import onnxruntime
-
-    return {"processor": processor(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__}
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def error(images: Images, restored: Images) -> float:

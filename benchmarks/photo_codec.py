@@ -15,7 +15,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from machine import machine
 from PIL import Image
 from rate_distortion import MEASURES, Codec, Picture, Plot, Point, curve, difference, pillow
 
@@ -301,23 +301,6 @@ def integer_model(network: ImageNetwork, pictures: Sequence[Picture]) -> float:
     photos = [torch.tensor(picture).permute(2, 0, 1) for picture in pictures]
     exact, floating = (validate(network, photos, "mse", exact=exact) for exact in (True, False))
     return round(100 * rate_difference(floating, exact), 2)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    import onnxruntime
-    import PIL
-
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "onnxruntime": onnxruntime.__version__,
-        "pillow": PIL.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def print_curves(curves: dict[str, list[Point]]) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from photo_codec import machine, read_pictures
+from machine import machine
+from photo_codec import read_pictures
 
 from latentwire.runtime import Encoder, codec
 from latentwire.runtime.session import Profile, Profiles

@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from photo_codec import machine, read_pictures
+from machine import machine
+from photo_codec import read_pictures
 
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.readers import read_idx
