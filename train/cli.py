@@ -239,10 +239,10 @@ def image(
     **settings: Any,
 ) -> None:
     """Pictures of any size: one codec for all qualities."""
-    chosen = _image_settings(given(IMAGE_OPTIONS, settings), budget)
+    if resume and initial is not None:
+        raise click.UsageError("a run that is resumed has its weights: leave --initial away.")
+    chosen = _image_settings(given(IMAGE_OPTIONS, settings), budget, initial)
     if resume:
-        if initial is not None:
-            raise click.UsageError("a run that is resumed has its weights: leave --initial away.")
         document = _resume_image(out, chosen, data, validation)
     else:
         document = _start_image(out, chosen, data, validation, initial)
@@ -261,15 +261,22 @@ def weights(run: Path, out: Path, lambdas: tuple[float, ...] | None) -> None:
     click.echo(f"{out}: the weights of {run}")
 
 
-def _image_settings(chosen: dict[str, Any], budget: float | None) -> dict[str, Any]:
-    """The settings that the options stand for: a budget for a width, a time box for no limit of steps."""
+def _image_settings(chosen: dict[str, Any], budget: float | None, initial: Path | None) -> dict[str, Any]:
+    """The settings that the options stand for: weights or a budget for widths, a time box for no limit of steps."""
     from latentwire.train.image.cost import width_for
     from latentwire.train.image.settings import ImageSettings
+    from latentwire.train.image.weights import read_weights, widths_of
 
+    widths = {}
+    if initial is not None:
+        with contextlib.suppress(KeyError):  # weights of another network are refused by name, when they are loaded
+            widths = widths_of(read_weights(initial))
     if budget is not None:
         if "width" in chosen:
             raise click.UsageError("--budget picks the width: give one of --budget and --width.")
-        chosen = {**chosen, "width": width_for(budget, chosen.get("hyper", ImageSettings().hyper))}
+        hyper = {"hyper": ImageSettings().hyper, **widths, **chosen}["hyper"]
+        chosen = {**chosen, "width": width_for(budget, hyper)}
+    chosen = {**widths, **chosen}
     return {"steps": 0, **chosen} if chosen.get("minutes") else chosen
 
 
@@ -278,15 +285,10 @@ def _start_image(
 ) -> dict[str, Any]:
     from latentwire.train.image.run import train as train_run
     from latentwire.train.image.settings import ImageSettings
-    from latentwire.train.image.weights import read_weights, widths_of
 
     if data is None:
         raise click.UsageError("Missing option '--data': the pictures to train on.")
-    if initial is not None:
-        with contextlib.suppress(KeyError):  # weights of another network are refused by name, when they are loaded
-            chosen = {**widths_of(read_weights(initial)), **chosen}
-    settings = ImageSettings(**chosen)
-    return train_run(settings, data, out, validation=validation, initial=initial, report=_report)
+    return train_run(ImageSettings(**chosen), data, out, validation=validation, initial=initial, report=_report)
 
 
 def _resume_image(out: Path, chosen: dict[str, Any], data: Path | None, validation: Path | None) -> dict[str, Any]:

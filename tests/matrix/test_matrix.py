@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matrix import environments
+from matrix.cell import Models
 from matrix.corpus import crops, image_codec, write_corpus
 from matrix.environments import Place, SkippedError
 from matrix.page import Ran, faults, render
@@ -59,6 +60,17 @@ def test_a_sound_codec_agrees_and_the_page_says_so(tmp_path):
     assert results[0].packed == 10
     assert 10 <= results[0].read["here"] <= 40
     assert f"| A | 0 / {results[0].read['here']} | 0 / 10 |" in page
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_cell_refuses_an_accelerator_that_is_not_there(tmp_path):
+    """ONNX Runtime itself warns and goes on with the CPU, whose packets would be taken for the accelerator's."""
+    inputs = crops([picture(200, 300)], 1)
+    write_corpus(tmp_path, [image_codec(small_network(), PICTURES, inputs, ("fp32",))], lambda _: None)
+    task = {"family": "image", "level": "all", "threads": 1, "providers": ["NoSuch", "CPU"]}
+    with pytest.raises(RuntimeError, match=r"expected NoSuchExecutionProvider, found .*CPUExecutionProvider"):
+        Models(tmp_path, task).open("analysis.fp32")
+    assert Models(tmp_path, task).open("pack").get_providers() == ["CPUExecutionProvider"]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from torch import nn
 
 from latentwire.runtime.cli import main
 from latentwire.train.errors import RunError
+from latentwire.train.image.cost import cost_of, width_for
 from latentwire.train.image.narrow import narrowed
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.run import new_network, read_image_document, write_run
@@ -118,3 +119,6 @@ def test_a_run_has_the_widths_of_the_weights_it_starts_from(tmp_path: Path) -> N
 
     assert widths("same") == (WIDE, 16)
     assert widths("narrower", "--width", str(NARROW)) == (NARROW, 16)
+    budget = cost_of(ImageNetwork(LAMBDAS, hyper=16, width=NARROW)).device
+    assert width_for(budget, ImageSettings().hyper) < NARROW, "the weights' hyper-latents leave more for the width"
+    assert widths("budget", "--budget", repr(budget)) == (NARROW, 16)
