@@ -15,11 +15,12 @@ from torch import nn
 from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
 from latentwire.export.codec import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.errors import ExportError
+from latentwire.export.image.equalize import equalized
 from latentwire.export.image.family import Image as Family
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
 from latentwire.export.image.pieces import LIMITS, build_finish, build_prepare
-from latentwire.export.image.quantize import to_int8
+from latentwire.export.image.quantize import feeds, to_int8
 from latentwire.export.image.reference import Image
 from latentwire.export.image.tables import ImageTables
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
@@ -150,13 +151,13 @@ def make_transforms(
     def synthesis_piece(model: onnx.ModelProto) -> onnx.ModelProto:
         return join(model, finish, ["latents", "quality", "size"], ["output"])
 
-    plain = export_analysis(AnalysisTransform(network))
-    analysis = {"fp32": analysis_piece(plain)}
+    transform = AnalysisTransform(network)
+    analysis = {"fp32": analysis_piece(export_analysis(transform))}
     synthesis = {"fp32": synthesis_piece(export_synthesis(SynthesisTransform(network)))}
     if "int8" in precisions:
-        analysis["int8"] = analysis_piece(to_int8(plain, pictures))
+        analysis["int8"] = analysis_piece(to_int8(export_analysis(equalized(transform, feeds(pictures))), pictures))
     if "fp16" in precisions:
-        analysis["fp16"] = analysis_piece(export_analysis(in_half(AnalysisTransform(network))))
+        analysis["fp16"] = analysis_piece(export_analysis(in_half(transform)))
         synthesis["fp16"] = synthesis_piece(export_synthesis(in_half(SynthesisTransform(network))))
     return analysis, synthesis
 
