@@ -201,6 +201,10 @@ openvino = installed(OPENVINO, "numpy", "click")
 """Another provider than the CPU's that any x86-64 machine can run; with what the runtime needs."""
 
 
+OWN_KERNELS = ("-U", "OPENBLAS_CORETYPE")
+"""Of QEMU: NumPy's BLAS looks at the emulated processor, where the environment may name kernels for the host."""
+
+
 def emulated(model: str) -> Callable[[Path], list[str]]:
     """This very Python under an emulated x86-64 processor."""
 
@@ -208,7 +212,7 @@ def emulated(model: str) -> Callable[[Path], list[str]]:
         if platform.machine() != "x86_64":
             raise SkippedError(f"emulates the same Python on x86-64, found {platform.machine()}")
         emulator = debian(folder / "qemu", ["qemu-user-static"], "amd64") / "usr/bin/qemu-x86_64-static"
-        return [str(emulator), "-cpu", model, sys.executable, str(HERE / "cell.py")]
+        return [str(emulator), "-cpu", model, *OWN_KERNELS, sys.executable, str(HERE / "cell.py")]
 
     return prepare
 
@@ -225,7 +229,7 @@ def arm(folder: Path) -> list[str]:
     root = debian(folder / "arm64", ARM_PACKAGES, "arm64")
     tags = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
     site = wheels(folder / "arm64", [f"onnxruntime=={ARM_ONNXRUNTIME}", "numpy==2.2.6"], tags)
-    python = [str(emulator), "-cpu", "cortex-a72", "-L", str(root), "-E", f"PYTHONPATH={site}"]
+    python = [str(emulator), "-cpu", "cortex-a72", *OWN_KERNELS, "-L", str(root), "-E", f"PYTHONPATH={site}"]
     return [*python, str(root / "usr/bin/python3.11"), str(HERE / "cell.py")]
 
 
