@@ -7,7 +7,8 @@ const runtimes = {};
 const sessions = {};
 let known = {};
 
-const read = async (name) => (await fetch(name)).arrayBuffer();
+// Files are written anew under their names, several times a second: more often than their dates tell a cache.
+const read = async (name) => (await fetch(name, { cache: "no-store" })).arrayBuffer();
 
 // Milliseconds from the model's bytes to an open session; the first one of a set pays for the WebAssembly.
 export async function open(threads, name) {
