@@ -45,7 +45,7 @@ from latentwire.export import measure
 from latentwire.export.targets import package_bundle
 from latentwire.export.targets.ortformat import open_session
 from latentwire.export.verify import Subject
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
 
 HERE = Path(__file__).parent
 PACKAGED = "encoder.web"

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.export.verify import Subject
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.readers import read_items
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.files.arrays import read_items
 
 RUNS = 7
 

@@ -30,11 +30,11 @@ from machine import machine
 from PIL import Image
 
 from latentwire.export import export_codec
-from latentwire.export.tables import CodecTables
+from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.verify import Subject
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.readers import read_idx
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.files.arrays import read_idx
 
 CODEC = "mnist"
 TARGET = 0.0064

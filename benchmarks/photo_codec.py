@@ -36,7 +36,7 @@ from latentwire.export.image.codec import make_transforms
 from latentwire.export.image.tap import Tap
 from latentwire.export.image.verify import pieces_of, symbols_lost
 from latentwire.export.verify import LEVELS, Subject
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.validate import rate_difference, validate
 from latentwire.train.image.weights import read_network

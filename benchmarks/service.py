@@ -35,7 +35,7 @@ from machine import machine
 from photo_codec import read_pictures
 
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.readers import read_idx
+from latentwire.runtime.files.arrays import read_idx
 from latentwire.runtime.send import Rate, Sender
 
 CLIENTS = 8

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from latentwire.export.codec import Exported, export_codec
     from latentwire.export.errors import ExportError, ParityError, QuantizationError
-    from latentwire.export.family import Dense, Family
+    from latentwire.export.factorized import Dense, Family, export_codec
+    from latentwire.export.families import Exported
     from latentwire.export.image.codec import export_image
     from latentwire.export.verify import Check, Reference, Report, verify_bundle
 
@@ -33,19 +33,17 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "codec": (
-            "Exported",
-            "export_codec",
-        ),
         "errors": (
             "ExportError",
             "ParityError",
             "QuantizationError",
         ),
-        "family": (
+        "factorized": (
             "Dense",
             "Family",
+            "export_codec",
         ),
+        "families": ("Exported",),
         "image.codec": ("export_image",),
         "verify": (
             "Check",

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from latentwire.runtime.contract import ItemContract
-
-BATCH = 512
-Array = npt.NDArray[Any]
+from latentwire.runtime.contract import Array, ItemContract
 
 
 @dataclass(frozen=True)
@@ -46,17 +41,6 @@ def session(
         options.graph_optimization_level = level
     data = model if isinstance(model, bytes) else model.SerializeToString()
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-def batches(array: Array, size: int = BATCH) -> Iterator[Array]:
-    """Consecutive slices along the first axis."""
-    for start in range(0, len(array), size):
-        yield array[start : start + size]
-
-
-def run_batched(model: ort.InferenceSession, name: str, array: Array) -> Array:
-    """The first output for all of ``array``, fed in batches as input ``name``."""
-    return np.concatenate([model.run(None, {name: batch})[0] for batch in batches(array)])
 
 
 def run_known(model: ort.InferenceSession, known: Mapping[str, Array]) -> Array:
@@ -89,6 +73,20 @@ class Coder:
         """latents, size, symbols and status of a packet."""
         names = [output.name for output in self.unpack.get_outputs()]
         return dict(zip(names, self.unpack.run(None, {"packet": packet}), strict=True))
+
+
+BATCH = 512
+
+
+def batches(array: Array, size: int = BATCH) -> Iterator[Array]:
+    """Consecutive slices along the first axis."""
+    for start in range(0, len(array), size):
+        yield array[start : start + size]
+
+
+def run_batched(model: ort.InferenceSession, name: str, array: Array) -> Array:
+    """The first output for all of ``array``, fed in batches as input ``name``."""
+    return np.concatenate([model.run(None, {name: batch})[0] for batch in batches(array)])
 
 
 def rate_point(

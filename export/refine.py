@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
 from latentwire.export.graph.builder import duplicate
+from latentwire.runtime.contract import Array
 
-Array = npt.NDArray[Any]
 LINEAR = ("Conv", "Gemm", "MatMul")
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Parts of a range that are tried."""

@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from latentwire.export.codec import Exported, export_codec
 from latentwire.export.errors import ExportError
-from latentwire.export.family import Dense
+from latentwire.export.factorized.codec import export_codec
+from latentwire.export.factorized.family import Dense
+from latentwire.export.factorized.transforms import Analysis, Synthesis
+from latentwire.export.families import Exported
 from latentwire.export.image.runs import export_image_run, read_pictures, spread
 from latentwire.export.image.tables import FAMILY
-from latentwire.export.transforms import Analysis, Synthesis, freeze
-from latentwire.export.verify import Array, Reference, Report, verify_bundle
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.contract import ItemContract
-from latentwire.train.data import load_data
+from latentwire.export.transforms import freeze
+from latentwire.export.verify import Reference, Report, verify_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.train.dense.data import load_data
+from latentwire.train.dense.run import TrainedRun, load_run
 from latentwire.train.image.run import load_image_run
-from latentwire.train.run import TrainedRun, load_run, read_document, without_folders
+from latentwire.train.run import read_document, without_folders
 
 
 def export_run(

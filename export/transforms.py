@@ -15,37 +15,8 @@ import torch
 from torch import nn
 
 from latentwire.export.errors import ExportError
-from latentwire.export.family import Family
 from latentwire.export.graph.builder import IR_VERSION, OPSET
 from latentwire.runtime.contract import Axis
-
-TORCH_DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "int16": torch.int16, "float32": torch.float32}
-
-
-class Analysis(nn.Module):
-    """Items as they arrive -> latents."""
-
-    def __init__(self, family: Family, encoder: nn.Module) -> None:
-        super().__init__()
-        self.family, self.encoder = family, encoder
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """[N, ...] of the contract's dtype -> latents float32."""
-        return self.encoder(self.family.normalize(items))  # type: ignore[no-any-return]
-
-
-class Synthesis(nn.Module):
-    """Latents -> items as they are handed back."""
-
-    def __init__(self, family: Family, decoder: nn.Module) -> None:
-        super().__init__()
-        self.family, self.decoder = family, decoder
-        self.dtype = TORCH_DTYPES[family.contract.dtype]
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents float32 -> [N, ...] of the contract's dtype."""
-        values = self.family.scale(self.decoder(latents))
-        return values if self.dtype is torch.float32 else torch.round(values).to(self.dtype)
 
 
 class Half(nn.Module):
@@ -77,26 +48,6 @@ def freeze(module: nn.Module, role: str) -> nn.Module:
                 "learning rate or restore an earlier checkpoint"
             )
     return frozen
-
-
-def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str) -> onnx.ModelProto:
-    """Export ``analysis`` (input -> latents) or ``synthesis`` (latents -> output) with its leading axes dynamic.
-
-    Args:
-        module: an `Analysis` or `Synthesis`.
-        example: at least two items or latents, so that no axis is specialised to 1.
-        family: names the dynamic axes.
-        role: "analysis" or "synthesis".
-
-    Raises:
-        ExportError: torch cannot export the module; the message names it.
-    """
-    source, result = ("input", "latents") if role == "analysis" else ("latents", "output")
-    declared = family.contract.shape if role == "analysis" else family.latent_shape
-    axes = {i: torch.export.Dim(str(name), min=1) for i, name in enumerate(declared) if isinstance(name, str)}
-    model = trace(module, [example], [axes], [source], result, role)
-    name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
-    return model
 
 
 def trace(

@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import torch
 
 from latentwire.export import measure
 from latentwire.export.errors import ParityError
+from latentwire.export.factorized.tables import CodecTables
+from latentwire.export.factorized.transforms import Analysis, Synthesis
 from latentwire.export.graph.builder import duplicate
 from latentwire.export.image.tables import FAMILY
 from latentwire.export.image.verify import verify_images
-from latentwire.export.tables import CodecTables
-from latentwire.export.transforms import Analysis, Half, Synthesis
-from latentwire.runtime.bundle import MANIFEST, Bundle, open_bundle
+from latentwire.export.transforms import Half
+from latentwire.runtime.bundle.bundle import Bundle, open_bundle
+from latentwire.runtime.bundle.manifest import MANIFEST
+from latentwire.runtime.contract import Array
 from latentwire.train.image.network import ImageNetwork
 
 QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
@@ -42,7 +44,6 @@ TIE = 1e-3
 """A symbol may differ between torch and ONNX only where the latent is this close to a rounding boundary, in steps."""
 PACKET_ITEMS = 64
 
-Array = npt.NDArray[Any]
 LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,

@@ -11,21 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from latentwire.export import measure
 from latentwire.export.assemble import drop_unused
 from latentwire.export.card import write_card
 from latentwire.export.errors import ExportError
-from latentwire.export.family import Described
 from latentwire.export.graph.builder import stamp
 from latentwire.export.storage import store_halves
-from latentwire.runtime.identity import Identity, Metadata
-from latentwire.runtime.manifest import (
+from latentwire.runtime.bundle.identity import Identity, Metadata
+from latentwire.runtime.bundle.manifest import (
     MANIFEST,
     FileRef,
     Golden,
@@ -35,12 +33,32 @@ from latentwire.runtime.manifest import (
     Provenance,
     TensorSpec,
 )
-from latentwire.runtime.providers import provider_variants
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.session.providers import provider_variants
+from latentwire.runtime.wire.packet import Limits
 
 GOLDEN_QUALITIES = (0, 64, 128, 255)
 TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
-Array = npt.NDArray[Any]
+
+class Described(Protocol):
+    """What manifest and metadata say of a family."""
+
+    @property
+    def name(self) -> str:
+        """The family's name in manifests and metadata."""
+
+    @property
+    def contract(self) -> ItemContract:
+        """dtype, shape and range of the encoder's input and the decoder's output."""
+
+    @property
+    def size_axes(self) -> tuple[int, ...]:
+        """Axes of the input whose lengths the packet carries."""
+
+    @property
+    def limits(self) -> Limits:
+        """Which lengths of those axes are accepted."""
 
 
 def identity_of(family: Described, codec_id: bytes, default_quality: int) -> Identity:

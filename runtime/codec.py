@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from latentwire.runtime.bundle import Bundle
+from latentwire.runtime.bundle.bundle import Bundle
 from latentwire.runtime.errors import ProviderError
-from latentwire.runtime.packet import Limits
-from latentwire.runtime.providers import Asked, Chosen, alternatives
-from latentwire.runtime.session import Placement, profile_named
+from latentwire.runtime.session.profiles import profile_named
+from latentwire.runtime.session.providers import Asked, Chosen, alternatives
+from latentwire.runtime.session.session import Placement
 from latentwire.runtime.source import Sessions, Source, open_source
+from latentwire.runtime.wire.packet import Limits
 
 
 class CodecHalf:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError
 from latentwire.runtime.strictjson import Fields
 
+QUALITIES = 256
+"""Quality is 0 .. 255: smaller packets at the one end, better items at the other."""
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
 Array = npt.NDArray[Any]

@@ -12,9 +12,9 @@ import numpy as np
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputTypeError, RemoteError, SettingError
-from latentwire.runtime.mosaic import MAX_PIXELS, TiledPicture, decode_tiles
-from latentwire.runtime.packet import Status, check_packet, parse_header, verdict
-from latentwire.runtime.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, Packet, read_stream
+from latentwire.runtime.wire.mosaic import MAX_PIXELS, TiledPicture, decode_tiles
+from latentwire.runtime.wire.packet import Status, check_packet, parse_header, verdict
+from latentwire.runtime.wire.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, Packet, read_stream
 
 DEFAULT_BATCH = 64
 BATCH_PIXELS = 1 << 22

@@ -11,8 +11,8 @@ from latentwire.runtime.budget import highest_quality
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputLimitError, SettingError
-from latentwire.runtime.session import scalar
-from latentwire.runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, encode_tiles
+from latentwire.runtime.session.session import scalar
+from latentwire.runtime.wire.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, encode_tiles
 
 DEFAULT_BATCH = 64
 

@@ -11,22 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentwire.runtime.bundle import find_codec, open_bundle
+from latentwire.runtime.bundle.bundle import find_codec, open_bundle
+from latentwire.runtime.bundle.identity import Metadata
+from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.bundle.onnxfile import METADATA_KEY, MODEL_FIELDS, WireField, read_metadata, wire_fields
 from latentwire.runtime.errors import InputFileError, RemoteError
-from latentwire.runtime.identity import Metadata
-from latentwire.runtime.manifest import Manifest
-from latentwire.runtime.onnxfile import METADATA_KEY, MODEL_FIELDS, WireField, read_metadata, wire_fields
-from latentwire.runtime.packet import (
-    CHECKSUM_BYTES,
-    PREFIX_BYTES,
-    STATE_BYTES,
-    Header,
-    check_packet,
-    parse_header,
-)
-from latentwire.runtime.readers import ZIP_MAGIC
-from latentwire.runtime.stream import Damaged, is_packet, read_stream
-from latentwire.runtime.tiles import TILE_BYTES, parse_tile
+from latentwire.runtime.files.arrays import ZIP_MAGIC
+from latentwire.runtime.wire.packet import CHECKSUM_BYTES, PREFIX_BYTES, STATE_BYTES, Header, check_packet, parse_header
+from latentwire.runtime.wire.stream import Damaged, is_packet, read_stream
+from latentwire.runtime.wire.tiles import TILE_BYTES, parse_tile
 
 SHOWN_BYTES = 16
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from latentwire.runtime.bundle import Bundle, find_codec, open_bundle
+from latentwire.runtime.bundle.bundle import Bundle, find_codec, open_bundle
+from latentwire.runtime.bundle.identity import Identity
+from latentwire.runtime.bundle.manifest import EXACT
+from latentwire.runtime.bundle.onnxfile import read_metadata
 from latentwire.runtime.errors import BundleNotFoundError, VariantError
-from latentwire.runtime.identity import Identity
-from latentwire.runtime.manifest import EXACT
-from latentwire.runtime.onnxfile import read_metadata
-from latentwire.runtime.providers import CPU, ON_CPU, Chosen
-from latentwire.runtime.session import Profile, Session
+from latentwire.runtime.session.profiles import Profile
+from latentwire.runtime.session.providers import CPU, ON_CPU, Chosen
+from latentwire.runtime.session.session import Session
 
 CODER = ("pack", "unpack")
 """The integer pieces: one variant, always on the CPU, where int64 is exact and a Scan step is cheap."""

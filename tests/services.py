@@ -16,10 +16,10 @@ import httpx
 import uvicorn
 from starlette.routing import BaseRoute
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.serve.http import create_app
 from latentwire.runtime.serve.server import uvicorn_config
 from latentwire.runtime.serve.settings import Bounds, Settings
+from latentwire.runtime.wire.envelope import Envelope
 
 BYTES = {"Content-Type": "application/octet-stream"}
 SPOOL = "0123456789abcdef" * 2

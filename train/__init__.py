@@ -12,11 +12,24 @@ from typing import TYPE_CHECKING
 from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from latentwire.train.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
-    from latentwire.train.dense import DenseSettings
+    from latentwire.train.dense import (
+        PRESETS,
+        DataRequest,
+        Dataset,
+        DenseSettings,
+        Recipe,
+        Split,
+        TrainedRun,
+        dense_recipe,
+        from_array,
+        load_data,
+        load_run,
+        load_split,
+        resume,
+        split,
+        train,
+    )
     from latentwire.train.errors import DivergedError, RunError, SettingsError, TrainingError
-    from latentwire.train.recipe import PRESETS, Recipe, dense_recipe
-    from latentwire.train.run import TrainedRun, load_run, resume, train
 
 __all__ = [
     "PRESETS",
@@ -43,32 +56,28 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "data": (
+        "dense": (
             "DataRequest",
             "Dataset",
+            "DenseSettings",
+            "PRESETS",
+            "Recipe",
             "Split",
+            "TrainedRun",
+            "dense_recipe",
             "from_array",
             "load_data",
+            "load_run",
             "load_split",
+            "resume",
             "split",
+            "train",
         ),
-        "dense": ("DenseSettings",),
         "errors": (
             "DivergedError",
             "RunError",
             "SettingsError",
             "TrainingError",
-        ),
-        "recipe": (
-            "PRESETS",
-            "Recipe",
-            "dense_recipe",
-        ),
-        "run": (
-            "TrainedRun",
-            "load_run",
-            "resume",
-            "train",
         ),
     },
 )

@@ -324,9 +324,9 @@ def _start(
     loop: dict[str, Any],
     source: dict[str, Any],
 ) -> dict[str, Any]:
-    from latentwire.train.data import DataRequest, load_split
-    from latentwire.train.recipe import dense_recipe
-    from latentwire.train.run import train as train_run
+    from latentwire.train.dense.data import DataRequest, load_split
+    from latentwire.train.dense.recipe import dense_recipe
+    from latentwire.train.dense.run import train as train_run
 
     if "path" not in source:
         raise click.UsageError("Missing option '--data': the items to train on.")
@@ -338,10 +338,11 @@ def _start(
 
 
 def _resume(out: Path, asked: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-    from latentwire.train.data import load_split
-    from latentwire.train.recipe import Recipe
-    from latentwire.train.run import read_document, recorded_request
-    from latentwire.train.run import resume as resume_run
+    from latentwire.train.dense.data import load_split
+    from latentwire.train.dense.recipe import Recipe
+    from latentwire.train.dense.run import recorded_request
+    from latentwire.train.dense.run import resume as resume_run
+    from latentwire.train.run import read_document
 
     document = read_document(out)
     Recipe.from_json(document).require_same(asked)

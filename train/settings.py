@@ -8,7 +8,6 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 if typing.TYPE_CHECKING:
@@ -17,63 +16,7 @@ if typing.TYPE_CHECKING:
 from latentwire.train.errors import SettingsError
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
-Schedule = Literal["constant", "cosine"]
 Arithmetic = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long, how fast and from which seed.
-
-    Attributes:
-        epochs: passes over the training items.
-        batch: items in one step; the last batch of an epoch may be smaller.
-        learning_rate: Adam's step size at its peak.
-        schedule: `constant`, or `cosine` from the peak down to `final_rate` of it at the end.
-        final_rate: what is left of the learning rate at the end of the cosine schedule, a fraction of the peak.
-        warmup: steps over which the learning rate rises linearly from zero; 0 for none.
-        basis_rate: learning rate of layers that start from the data's principal components, relative to the others.
-        objective_rate: learning rate of what the objective itself learns (prior, step sizes), relative to the
-            network's.
-        adam_epsilon: Adam's epsilon (PyTorch's default is 1e-8, Keras's 1e-7).
-        clip: largest norm of one player's gradient; 0 for no limit.
-        average: decay of the moving average of the weights, which is what the run hands on; 0 for the last weights.
-        seed: seed of every random choice: weights, order of the items, noise.
-        threads: threads that torch may use; results are reproducible for one and the same number.
-        minutes: time box, 0 for none: the schedule then runs over the time, whichever of time and epochs ends first.
-        checkpoint_steps: steps from one checkpoint to the next; there is one at the end of each epoch in any case.
-        arithmetic: of matrix products and convolutions in training. `bfloat16` is several times as fast for
-            convolutions on a processor that has it (AVX512-BF16, AMX); weights, losses and validation stay float32.
-    """
-
-    epochs: int = 10
-    batch: int = 256
-    learning_rate: float = 1e-3
-    schedule: Schedule = "constant"
-    final_rate: float = 0.02
-    warmup: int = 0
-    basis_rate: float = 1.0
-    objective_rate: float = 1.0
-    adam_epsilon: float = 1e-8
-    clip: float = 0.0
-    average: float = 0.0
-    seed: int = 0
-    threads: int = 1
-    minutes: float = 0.0
-    checkpoint_steps: int = 500
-    arithmetic: Arithmetic = "float32"
-
-    def __post_init__(self) -> None:
-        """Refuses values outside their range."""
-        require_at_least(
-            1, epochs=self.epochs, batch=self.batch, threads=self.threads, checkpoint_steps=self.checkpoint_steps
-        )
-        require_at_least(0, warmup=self.warmup, clip=self.clip, seed=self.seed, minutes=self.minutes)
-        require_above_zero(learning_rate=self.learning_rate, adam_epsilon=self.adam_epsilon)
-        require_above_zero(basis_rate=self.basis_rate, objective_rate=self.objective_rate)
-        require_fraction(average=self.average, final_rate=self.final_rate)
-        require_choice(Schedule, schedule=self.schedule)
-        require_choice(Arithmetic, arithmetic=self.arithmetic)
 
 
 def require_at_least(minimum: float, **values: float) -> None:
@@ -153,3 +96,14 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and type(value) is hint:
         return value
     raise SettingsError(f"{where} must be {getattr(hint, '__name__', hint)}, found {value!r}")
+
+
+def change(settings: Any, changes: Mapping[str, Any]) -> Any:
+    """The settings with some fields replaced; raises SettingsError for fields that they do not have."""
+    unknown = changes.keys() - to_json(settings).keys()
+    if unknown:
+        owner = getattr(settings, "name", type(settings).__name__)
+        raise SettingsError(
+            f"{owner} has no setting {', '.join(sorted(unknown))}; it has {', '.join(to_json(settings)) or 'none'}"
+        )
+    return dataclasses.replace(settings, **changes)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
-from latentwire.export.codec import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.errors import ExportError
+from latentwire.export.families import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.image.equalize import equalized
 from latentwire.export.image.family import Image as Family
 from latentwire.export.image.fit import fit_tables

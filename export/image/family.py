@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from latentwire.export.image.pieces import CONTRACT, LIMITS, SIZE_AXES
 from latentwire.export.image.tables import FAMILY
 from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.packet import Limits
+from latentwire.runtime.wire.packet import Limits
 
 
 @dataclass(frozen=True)

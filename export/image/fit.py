@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latentwire.export.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
+from latentwire.export.factorized.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
+from latentwire.export.graph.coding import TOTAL
 from latentwire.export.image.integers import analysis_of, network_of
 from latentwire.export.image.reference import Image, Pass, knobs_of, latents_of, run
 from latentwire.export.image.tables import SIXTEENTHS, ImageTables, Knobs
-from latentwire.export.tables import QUALITIES, TOTAL
+from latentwire.runtime.contract import QUALITIES
 from latentwire.train.image.distortion import Distortion
 from latentwire.train.image.network import DEAD_ZONE, ImageNetwork
 from latentwire.train.image.prior import ROWS, row_scale

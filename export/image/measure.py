@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 import torch
 from torch import Tensor
 
 from latentwire.export.image.reference import Image
 from latentwire.export.measure import RatePoint
+from latentwire.runtime.contract import Array
 from latentwire.train.image.distortion import similarity
 from latentwire.train.image.transforms import RANGE
 from latentwire.train.image.validate import SMALLEST_SIMILARITY, Point, rate_difference
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

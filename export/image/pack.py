@@ -25,11 +25,11 @@ from latentwire.export.graph.builder import (
     value,
     vector,
 )
+from latentwire.export.graph.coding import COST_UNITS, TOTAL, code_lengths
 from latentwire.export.graph.tap import CODED, COST, SENT
 from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
-from latentwire.export.tables import COST_UNITS, TOTAL, code_lengths
 
 SYMBOL_LIMIT = (1 << 23) - 1
 """Symbols are clipped to this magnitude, up to which float32 is exact."""

@@ -13,7 +13,7 @@ import onnx
 from latentwire.export.errors import QuantizationError
 from latentwire.export.image.reference import Image
 from latentwire.export.quantize import Quantizer
-from latentwire.export.tables import QUALITIES
+from latentwire.runtime.contract import QUALITIES
 
 SIDE = 256
 """Calibration pictures are cut to this size."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from latentwire.export.image.tables import HYPER_PATCH, SIXTEENTHS
-from latentwire.export.tables import QUALITIES
+from latentwire.runtime.contract import QUALITIES
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import rounded_hyper
 

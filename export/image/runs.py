@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentwire.export.codec import Exported
 from latentwire.export.errors import ExportError
+from latentwire.export.families import Exported
 from latentwire.export.image.codec import FIT_PICTURES, export_image
 from latentwire.export.image.reference import Image
 from latentwire.train.image.photos import read_photos

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from latentwire.export.graph.coding import TOTAL
 from latentwire.export.graph.integer import EXACT, Layer
-from latentwire.export.tables import TOTAL
-from latentwire.runtime.packet import PACKET_VERSION
+from latentwire.runtime.wire.packet import PACKET_VERSION
 
 FAMILY = "image"
 SIXTEENTHS = 16

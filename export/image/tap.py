@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from latentwire.export import measure
+from latentwire.export.graph.coding import COST_UNITS
 from latentwire.export.graph.tap import COST, telling
-from latentwire.export.tables import COST_UNITS
-
-Array = npt.NDArray[Any]
+from latentwire.runtime.contract import Array
 
 
 @dataclass(frozen=True)

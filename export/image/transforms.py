@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentwire.export.tables import QUALITIES
+from latentwire.runtime.contract import QUALITIES
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.transforms import PATCH, RANGE, between
 

@@ -26,7 +26,7 @@ from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.pack import SYMBOL_LIMIT
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
-from latentwire.runtime.packet import Limits, Status
+from latentwire.runtime.wire.packet import Limits, Status
 
 
 def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.ModelProto:

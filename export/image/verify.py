@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from latentwire.export.image.measure import Pieces, rate_increase, rate_points
 from latentwire.export.image.reference import Image, latents_of
 from latentwire.export.image.tap import Sent, Tap
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
+from latentwire.runtime.contract import Array
 from latentwire.train.image.network import ImageNetwork
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ LATENT_LIMIT = 0.02
 """Largest difference of a latent between torch and ONNX fp32, in grey levels (quantization steps begin at 8)."""
 LEVEL_LIMIT = 1.0
 """Largest difference of an output level between torch and ONNX fp32."""
-Array = npt.NDArray[Any]
 
 
 def verify_images(report: Report, subject: Subject, pictures: Sequence[Image], network: ImageNetwork | None) -> None:

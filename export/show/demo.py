@@ -20,16 +20,17 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from latentwire.export import measure
-from latentwire.export.codec import Exported, export_codec
+from latentwire.export.factorized.codec import export_codec
+from latentwire.export.families import Exported
 from latentwire.export.runs import family_of
 from latentwire.export.show.explore import choose
 from latentwire.export.show.pages import Strip, bytes_text, distortion_text, look_of, psnr, save, strips_page
 from latentwire.export.show.rivals import Way, rivals
 from latentwire.export.show.wire import Wire, over_the_wire
-from latentwire.runtime.files import whole_file
-from latentwire.train.data import Dataset, Split, from_array, split
-from latentwire.train.recipe import Recipe, dense_recipe
-from latentwire.train.run import TrainedRun, load_run, train
+from latentwire.runtime.atomic import whole_file
+from latentwire.train.dense.data import Dataset, Split, from_array, split
+from latentwire.train.dense.recipe import Recipe, dense_recipe
+from latentwire.train.dense.run import TrainedRun, load_run, train
 
 EPOCHS = 60
 HELD_OUT = 0.2

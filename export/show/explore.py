@@ -24,7 +24,6 @@ from latentwire.export.show.pages import (
     FAINT,
     INK,
     PAPER,
-    Array,
     Look,
     Strip,
     bytes_text,
@@ -35,20 +34,15 @@ from latentwire.export.show.pages import (
     save,
     strips_page,
 )
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.contract import Array
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import InputShapeError
-from latentwire.runtime.manifest import Manifest
-from latentwire.train.data import Dataset, load_data
-from latentwire.train.objectives import (
-    Adversarial,
-    Denoising,
-    DenoisingSettings,
-    SquaredError,
-    Variational,
-)
-from latentwire.train.rate import Rate
+from latentwire.train.dense.data import Dataset, load_data
+from latentwire.train.dense.objectives import Adversarial, Denoising, DenoisingSettings, SquaredError, Variational
+from latentwire.train.dense.rate import Rate
 from latentwire.train.settings import from_json
 
 QUALITIES = (0, 64, 128, 192, 255)

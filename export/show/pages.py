@@ -10,18 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.files import whole_file
-
-Array = npt.NDArray[Any]
+from latentwire.runtime.atomic import whole_file
+from latentwire.runtime.contract import Array, ItemContract
 
 INK, FAINT, PAPER = "#1d2330", "#6b7385", "#ffffff"
 GRID = "#dfe3ea"

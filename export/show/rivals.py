@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from latentwire.export import measure
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.files import contact_sheet
-
-Array = npt.NDArray[Any]
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.contract import Array
+from latentwire.runtime.files.results import contact_sheet
 
 
 @dataclass(frozen=True)

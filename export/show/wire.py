@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from latentwire.export.errors import ExportError
-from latentwire.runtime.stream import Damaged, read_stream
+from latentwire.runtime.contract import Array
+from latentwire.runtime.wire.stream import Damaged, read_stream
 
 SCRIPTS = Path(__file__).parent / "processes"
 TIMEOUT = 120.0
@@ -33,8 +33,6 @@ GRACE = 2.0
 POLL = 0.02
 BUILD_ONLY = ("torch", "onnx", "onnxscript", "onnx_ir", "sklearn", "matplotlib", "safetensors")
 BUILD_LAYERS = ("latentwire.train", "latentwire.export")
-
-Array = npt.NDArray[Any]
 
 
 class DemoError(ExportError):

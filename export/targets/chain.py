@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from latentwire.export.measure import run_known
+from latentwire.runtime.contract import Array
 
 CODER = ("pack", "unpack")
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

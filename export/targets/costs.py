@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from latentwire.export.errors import ParityError
-from latentwire.export.targets.chain import Array, Chain
+from latentwire.export.targets.chain import Chain
+from latentwire.runtime.contract import Array
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from latentwire.export.assemble import drop_unused, nested_graphs, with_prefix
 from latentwire.export.errors import ExportError
 from latentwire.export.graph.builder import UINT8, Op, Value, build_model, duplicate, table, value, vector
 from latentwire.export.graph.integer import CHANNELS_FIRST, CHANNELS_LAST
+from latentwire.runtime.contract import Array
 
 BLOCK = 4
 """Side of a block."""
@@ -32,7 +31,6 @@ KERNEL = 5
 """Side of the kernels: the largest whose window around a block fits into 2x2 blocks; smaller ones would not gain."""
 REACH = KERNEL // 2
 
-Array = npt.NDArray[Any]
 Quantized = tuple[Array, Array, Array]
 """What a DequantizeLinear reads: whole numbers, their scale, their zero point."""
 

@@ -13,7 +13,6 @@ from typing import Any
 import onnxruntime as ort
 
 from latentwire.export.errors import ExportError
-from latentwire.export.targets.chain import Array
 from latentwire.export.targets.costs import Cost, costs_of
 from latentwire.export.targets.costs import as_markdown as costs_as_markdown
 from latentwire.export.targets.golden import calibration_of, golden_items, write_golden
@@ -21,7 +20,8 @@ from latentwire.export.targets.parts import TRANSFORMS, Part, check_parity, part
 from latentwire.export.targets.readme import write_readme, write_terms
 from latentwire.export.targets.targets import Target
 from latentwire.export.targets.usability import OP_LISTS, Usability, as_markdown, on_cpu, usability
-from latentwire.runtime.bundle import Bundle
+from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.contract import Array
 
 DESCRIPTION = "codec.json"
 """What a target's folder says of itself; not called manifest.json, by which a bundle is known."""

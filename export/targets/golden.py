@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from latentwire.export.targets.chain import Array, Chain
-from latentwire.runtime.bundle import Bundle
+from latentwire.export.targets.chain import Chain
+from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.contract import Array
 
 MAX_CALIBRATION = 16
 """Inputs to quantize with, at most; each is sent at every golden quality."""

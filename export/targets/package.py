@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire.export.targets.chain import Array
 from latentwire.export.targets.folder import whole_folder, write_target
 from latentwire.export.targets.shapes import Shapes
 from latentwire.export.targets.targets import Target, target_named
 from latentwire.export.targets.usability import Usability
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import SettingError
 
 NO_SHAPES = Shapes()

@@ -12,15 +12,16 @@ import onnx
 from latentwire.export.errors import ParityError
 from latentwire.export.graph.builder import duplicate, stamp
 from latentwire.export.storage import widen_halves
-from latentwire.export.targets.chain import CODER, Array, Chain
+from latentwire.export.targets.chain import CODER, Chain
 from latentwire.export.targets.depthwise import in_blocks
 from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
 from latentwire.export.targets.ortformat import open_session, session_like, to_ort
 from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
 from latentwire.export.targets.targets import Target
-from latentwire.runtime.bundle import Bundle
-from latentwire.runtime.identity import Metadata
-from latentwire.runtime.manifest import EXACT, Manifest
+from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.bundle.identity import Metadata
+from latentwire.runtime.bundle.manifest import EXACT, Manifest
+from latentwire.runtime.contract import Array
 
 TRANSFORMS = ("analysis", "synthesis")
 Models = Mapping[str, onnx.ModelProto]

@@ -18,9 +18,10 @@ from onnxruntime.quantization import QuantType, quantize
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
 from latentwire.export.quantize import Feeds
-from latentwire.export.targets.chain import Array, Chain
+from latentwire.export.targets.chain import Chain
 from latentwire.export.targets.fixed import check_static
 from latentwire.export.transforms import quiet
+from latentwire.runtime.contract import Array
 
 OPSET, IR_VERSION = 21, 10
 """The first in which QuantizeLinear has 16 bits; QNN's provider is newer than both."""

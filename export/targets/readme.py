@@ -8,10 +8,10 @@ from string import Template
 
 import onnxruntime as ort
 
-from latentwire.export.targets.chain import Array
 from latentwire.export.targets.parts import Part, role_of
 from latentwire.export.targets.targets import Target
-from latentwire.runtime.manifest import Manifest
+from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.contract import Array
 
 TEMPLATES = Path(__file__).parent / "templates"
 TYPES: Mapping[str, Mapping[str, str]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from latentwire.runtime.bundle.identity import Identity
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.identity import Identity
 
 
 @dataclass(frozen=True)

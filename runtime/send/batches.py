@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.envelope import MAX_FIELD, Notes
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.send.spool import Mark
+from latentwire.runtime.wire.envelope import MAX_FIELD, Notes
 
 
 @dataclass(frozen=True)

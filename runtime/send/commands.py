@@ -17,14 +17,14 @@ from typing import Any
 
 import click
 
-from latentwire.runtime.commands import asked, place_options, refuse_for
+from latentwire.runtime.atomic import whole_file
+from latentwire.runtime.cli.commands import asked, place_options, refuse_for
+from latentwire.runtime.cli.jobs import STDIO
 from latentwire.runtime.contract import Array
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import InputFileError, SettingError
-from latentwire.runtime.files import load_items, whole_file
-from latentwire.runtime.jobs import STDIO
-from latentwire.runtime.pictures import PictureOptions, load_picture
-from latentwire.runtime.seal import Keys, draw_key
+from latentwire.runtime.files.items import load_items
+from latentwire.runtime.files.pictures import PictureOptions, load_picture
 from latentwire.runtime.send.errors import RefusedError, UndeliveredError
 from latentwire.runtime.send.feed import FileFeed
 from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access
@@ -33,6 +33,7 @@ from latentwire.runtime.send.sender import CLOSE_SECONDS, DEFAULT_SPOOL, Rate, S
 from latentwire.runtime.send.sources import finished_files, npy_frames, raw_frames
 from latentwire.runtime.send.spool import POLICIES, Bounds, Policy
 from latentwire.runtime.send.view import read_refused, read_totals
+from latentwire.runtime.wire.seal import Keys, draw_key
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 TOKEN = "LATENTWIRE_TOKEN"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import MissingExtraError, SettingError
+from latentwire.runtime.wire.envelope import Envelope
 
 TIMEOUT = 30.0
 """Seconds without an answer after which a packet is sent again."""

@@ -18,10 +18,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from latentwire.runtime.envelope import Envelope
+from latentwire.runtime.atomic import sync_folder
 from latentwire.runtime.errors import EnvelopeError, SettingError
-from latentwire.runtime.files import sync_folder
 from latentwire.runtime.send.errors import SpoolDamagedError, SpoolError, SpoolFullError, SpoolMismatchError
+from latentwire.runtime.wire.envelope import Envelope
 
 APPLICATION = 0x4C577370
 """`LWsp` as SQLite's application id."""

@@ -15,15 +15,15 @@ import numpy as np
 
 from latentwire.runtime.contract import Array
 from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.envelope import Envelope, Notes
 from latentwire.runtime.errors import BudgetError, EnvelopeError, InputError, LocalError, SettingError
-from latentwire.runtime.files import conform
-from latentwire.runtime.seal import OVERHEAD, Keys
+from latentwire.runtime.files.items import conform
 from latentwire.runtime.send.batches import Batcher, Item
 from latentwire.runtime.send.courier import Courier
 from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link, Parcel, link_to
 from latentwire.runtime.send.rate import Backoff, QualityControl, TokenBucket
 from latentwire.runtime.send.spool import Bounds, Mark, Spool
+from latentwire.runtime.wire.envelope import Envelope, Notes
+from latentwire.runtime.wire.seal import OVERHEAD, Keys
 
 DEFAULT_SPOOL = "latentwire.spool"
 CLOSE_SECONDS = 5.0

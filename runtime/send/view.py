@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.send.link import Parcel
 from latentwire.runtime.send.schema import connect
+from latentwire.runtime.wire.envelope import Envelope
 
 _REFUSED = "SELECT fields, body, error, message FROM packets WHERE error IS NOT NULL ORDER BY sequence"
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentwire.runtime.bundle.identity import Identity
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.errors import CodecError, SettingError
-from latentwire.runtime.identity import Identity
-from latentwire.runtime.packet import CODEC_BYTES, Header, Limits, check_packet, parse_header
-from latentwire.runtime.providers import Asked
 from latentwire.runtime.serve.settings import Bounds
+from latentwire.runtime.session.providers import Asked
 from latentwire.runtime.source import open_source
+from latentwire.runtime.wire.packet import CODEC_BYTES, Header, Limits, check_packet, parse_header
 
 
 @dataclass(frozen=True)

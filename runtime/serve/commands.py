@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latentwire.runtime.commands import asked
+from latentwire.runtime.cli.commands import asked
 from latentwire.runtime.serve.settings import FORMS, Bounds, Settings
 from latentwire.runtime.serve.tokens import draw
 

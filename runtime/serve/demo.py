@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.providers import CPU
+from latentwire.runtime.session.providers import CPU
 from latentwire.runtime.source import open_source
 
 PAGE = Path(__file__).resolve().parent / "page"

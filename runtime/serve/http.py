@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from latentwire.runtime.envelope import HEADER, Envelope
 from latentwire.runtime.errors import (
     EnvelopeError,
     IncompatibleError,
@@ -25,7 +24,6 @@ from latentwire.runtime.errors import (
     RemoteError,
     SettingError,
 )
-from latentwire.runtime.packet import MAGIC
 from latentwire.runtime.serve.body import read_body
 from latentwire.runtime.serve.codecs import Codec
 from latentwire.runtime.serve.errors import (
@@ -48,6 +46,8 @@ from latentwire.runtime.serve.render import to_bytes
 from latentwire.runtime.serve.service import Service
 from latentwire.runtime.serve.settings import Settings
 from latentwire.runtime.serve.tokens import check_device
+from latentwire.runtime.wire.envelope import HEADER, Envelope
+from latentwire.runtime.wire.packet import MAGIC
 
 BYTES = "application/octet-stream"
 MEDIA_TYPES = {"png": "image/png", "npy": "application/x-npy"}

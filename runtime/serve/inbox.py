@@ -22,10 +22,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.serve.errors import FullError, InboxError
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.names import Seen
+from latentwire.runtime.wire.envelope import Envelope
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS packets (

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from latentwire.runtime.envelope import MAX_SEQUENCE, Envelope
 from latentwire.runtime.errors import EnvelopeError, LayoutError, RemoteError
-from latentwire.runtime.seal import Keys
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import BodySizeError, FullError, RequestError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
@@ -20,7 +18,9 @@ from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.settings import Bounds
-from latentwire.runtime.stream import LENGTH, Damaged, Packet, is_packet, read_stream
+from latentwire.runtime.wire.envelope import MAX_SEQUENCE, Envelope
+from latentwire.runtime.wire.seal import Keys
+from latentwire.runtime.wire.stream import LENGTH, Damaged, Packet, is_packet, read_stream
 
 Checked = Arrival | RemoteError
 

@@ -23,12 +23,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import EnvelopeError, RemoteError, SettingError
 from latentwire.runtime.serve.errors import BusyError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.service import Service
+from latentwire.runtime.wire.envelope import Envelope
 
 PREFIX = "latentwire/v1/"
 PACKETS, ANSWERS = "/packets", "/answers"

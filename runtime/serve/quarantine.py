@@ -12,8 +12,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from latentwire.runtime.envelope import Envelope
-from latentwire.runtime.files import whole_file
+from latentwire.runtime.atomic import whole_file
+from latentwire.runtime.wire.envelope import Envelope
 
 PACKET, REASON = ".packet", ".json"
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.files import write_items
-from latentwire.runtime.packet import parse_header
-from latentwire.runtime.png import PngRows
+from latentwire.runtime.files.png import PngRows
+from latentwire.runtime.files.results import write_items
 from latentwire.runtime.serve.codecs import Codec
 from latentwire.runtime.serve.inbox import Stored
 from latentwire.runtime.serve.sinks import File
+from latentwire.runtime.wire.packet import parse_header
 
 BY_HASH = "_sha256"
 """Folder of packets without an envelope; no device's name begins like that."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from latentwire.runtime.seal import Keys
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import DrainingError
 from latentwire.runtime.serve.inbox import ACCEPTED, DUPLICATE, Arrival, Done, Entry, Inbox
@@ -20,6 +19,7 @@ from latentwire.runtime.serve.sinks import open_sink
 from latentwire.runtime.serve.tokens import Tokens
 from latentwire.runtime.serve.waiting import Waiting
 from latentwire.runtime.serve.worker import Workers
+from latentwire.runtime.wire.seal import Keys
 
 AWAY_SECONDS = 10
 """After which a sender tries again when the service ends: its next one may be there."""

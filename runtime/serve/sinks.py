@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from latentwire.runtime.atomic import sync_folder
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.files import sync_folder
 from latentwire.runtime.serve.errors import SinkError
 
 SYNCED_AT_ONCE = 16

@@ -15,12 +15,12 @@ import secrets
 import threading
 from pathlib import Path
 
-from latentwire.runtime.envelope import Envelope
+from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.errors import InputFileError, ManifestError
-from latentwire.runtime.files import whole_file
 from latentwire.runtime.serve.errors import DeviceError, TokenError
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.strictjson import Fields, parse
+from latentwire.runtime.wire.envelope import Envelope
 
 TOKEN_BYTES = 32
 _SCHEME = "bearer "

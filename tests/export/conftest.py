@@ -6,11 +6,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from latentwire.export.family import Dense
-from latentwire.export.fit import to_frequencies
-from latentwire.export.graph.pack import build_pack, build_unpack
+from latentwire.export.factorized.family import Dense
+from latentwire.export.factorized.fit import to_frequencies
+from latentwire.export.factorized.pack import build_pack, build_unpack
+from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.measure import Coder, session
-from latentwire.export.tables import CodecTables
 from latentwire.runtime.contract import ItemContract
 
 CHANNELS, ROWS, COLUMNS = 12, 9, 33

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.cli import main
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.cli.group import main
 
 OBJECTIVES = ("rate", "mse", "denoising", "variational", "adversarial")
 

@@ -16,7 +16,7 @@ from latentwire.export.show import wire as wires
 from latentwire.export.show.demo import DemoResult, run_demo
 from latentwire.export.show.wire import DemoError, Wire, over_the_wire
 from latentwire.runtime import Decoder, Encoder, parse_header
-from latentwire.runtime.files import contact_sheet
+from latentwire.runtime.files.results import contact_sheet
 
 QUALITIES, BATCHES = (0, 128, 255), (1, 16)
 

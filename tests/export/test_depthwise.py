@@ -14,7 +14,7 @@ from latentwire.export.errors import ExportError
 from latentwire.export.graph.builder import IR_VERSION, OPSET
 from latentwire.export.targets.depthwise import PLACES, Finder, in_blocks
 from latentwire.export.targets.ortformat import session_like
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
 
 
 def convolution(channels: int, *, size: int = 5, inputs: int = 1, bias: bool = True, **attributes) -> onnx.ModelProto:

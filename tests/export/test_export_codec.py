@@ -13,7 +13,7 @@ from torch import nn
 
 from latentwire.export import ExportError, QuantizationError, export_codec
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.runtime.errors import SettingError
 
 CHANNELS = 20

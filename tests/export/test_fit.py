@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from latentwire.export import fit
+from latentwire.export.factorized import fit
+from latentwire.export.factorized.tables import escape_bits
 from latentwire.export.image.fit import one_sided
-from latentwire.export.tables import escape_bits
 
 
 def laplacian(rows: int, scales: list[float], seed: int = 0) -> np.ndarray:

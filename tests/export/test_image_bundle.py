@@ -19,8 +19,8 @@ from latentwire.export.image.codec import export_image
 from latentwire.export.image.integers import network_of
 from latentwire.export.targets.depthwise import Finder
 from latentwire.export.targets.parts import read
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.cli import main
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.cli.group import main
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import CorruptPacketError

@@ -16,7 +16,7 @@ from latentwire.export.image.tables import HYPER_PATCH, ImageTables
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.measure import session
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.packet import Limits, Status, check_packet, verdict
+from latentwire.runtime.wire.packet import Limits, Status, check_packet, verdict
 from latentwire.train.image.network import GROUPS, ImageNetwork
 
 QUALITIES = (0, 100, 255)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.packet import Status
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.wire.packet import Status
 
 
 def both(pieces, latents, quality):

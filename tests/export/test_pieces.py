@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.packet import Status, check_packet, verdict
+from latentwire.runtime.wire.packet import Status, check_packet, verdict
 
 QUALITY = 100
 
@@ -136,7 +136,7 @@ def test_unfinished_and_superfluous_escapes_are_refused(pieces):
 
 
 def test_packets_do_not_depend_on_optimisation_or_threads(pieces, ort_levels):
-    from latentwire.export.graph.pack import build_pack, build_unpack
+    from latentwire.export.factorized.pack import build_pack, build_unpack
     from latentwire.export.measure import Coder, session
 
     models = [build(pieces.family, pieces.tables, pieces.codec_id) for build in (build_pack, build_unpack)]

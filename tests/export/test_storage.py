@@ -16,7 +16,7 @@ from small_images import picture
 
 from latentwire.export.graph.builder import IR_VERSION, OPSET, duplicate
 from latentwire.export.storage import SMALLEST, SUFFIX, store_halves, widen_halves
-from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.bundle.bundle import open_bundle
 
 HALVES = np.linspace(-2, 2, SMALLEST).astype(np.float16).astype(np.float32)
 

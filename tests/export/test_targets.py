@@ -24,8 +24,8 @@ from latentwire.export.targets import TARGETS, Shapes, package_bundle
 from latentwire.export.targets.parts import check_parity, parts_of
 from latentwire.export.targets.targets import target_named
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.cli import main
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.cli.group import main
 
 NAMES = tuple(target.name for target in TARGETS)
 BATCH = 3

@@ -22,8 +22,8 @@ from latentwire.export.targets.shapes import parse_size
 from latentwire.export.targets.targets import target_named
 from latentwire.export.targets.usability import OP_LISTS, usability
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.cli import main
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.cli.group import main
 from latentwire.runtime.errors import SettingError
 
 pytestmark = pytest.mark.slow

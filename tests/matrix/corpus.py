@@ -23,8 +23,8 @@ import onnx
 
 from latentwire.export import measure
 from latentwire.export.assemble import assemble_decoder, join, with_size
-from latentwire.export.family import Dense
-from latentwire.export.graph.pack import build_pack as build_dense_pack
+from latentwire.export.factorized.family import Dense
+from latentwire.export.factorized.pack import build_pack as build_dense_pack
 from latentwire.export.graph.tap import telling
 from latentwire.export.image.codec import make_transforms
 from latentwire.export.image.family import Image as ImageFamily
@@ -35,8 +35,8 @@ from latentwire.export.image.reference import Image
 from latentwire.export.image.tables import ImageTables
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.verify import Subject
-from latentwire.runtime.bundle import open_bundle
-from latentwire.runtime.readers import read_items
+from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.files.arrays import read_items
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.photos import read_photos
 

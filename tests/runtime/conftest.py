@@ -6,10 +6,10 @@ from pathlib import Path
 import onnx
 import pytest
 
+from latentwire.runtime.bundle.identity import Identity, Metadata
+from latentwire.runtime.bundle.onnxfile import METADATA_KEY
 from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.identity import Identity, Metadata
-from latentwire.runtime.onnxfile import METADATA_KEY
-from latentwire.runtime.packet import Limits
+from latentwire.runtime.wire.packet import Limits
 
 CODEC_ID = "5107e0" + "00" * 29
 CONTRACT = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))

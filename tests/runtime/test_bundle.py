@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentwire.runtime import Decoder, Encoder, open_bundle
-from latentwire.runtime.bundle import find_codec
+from latentwire.runtime.bundle.bundle import find_codec
 from latentwire.runtime.errors import BundleNotFoundError, ManifestError, TamperedError, VariantError
 
 

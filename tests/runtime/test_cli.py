@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from latentwire.runtime import Decoder, Encoder, frame, read_stream
-from latentwire.runtime.cli import main
-from latentwire.runtime.packet import write_packet
+from latentwire.runtime.cli.group import main
+from latentwire.runtime.wire.packet import write_packet
 
 
 def run(*arguments: object, stdin: bytes | None = None) -> Result:

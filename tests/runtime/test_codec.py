@@ -10,9 +10,9 @@ import pytest
 from latentwire.runtime import Damaged, Decoder, Encoder, Limits, check_packet, errors, open_bundle, write_stream
 from latentwire.runtime.budget import highest_quality
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.packet import parse_header, write_packet
-from latentwire.runtime.providers import ON_CPU, Chosen
-from latentwire.runtime.session import Session
+from latentwire.runtime.session.providers import ON_CPU, Chosen
+from latentwire.runtime.session.session import Session
+from latentwire.runtime.wire.packet import parse_header, write_packet
 
 
 @pytest.fixture(scope="module")

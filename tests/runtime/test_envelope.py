@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentwire.runtime.envelope import MAX_FIELD, MAX_SEQUENCE, MAX_TIME, Envelope
 from latentwire.runtime.errors import EnvelopeError
+from latentwire.runtime.wire.envelope import MAX_FIELD, MAX_SEQUENCE, MAX_TIME, Envelope
 
 SPOOL = "00112233445566778899aabbccddeeff"
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentwire.runtime.bundle.identity import Metadata
+from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.bundle.onnxfile import read_metadata, wire_fields
 from latentwire.runtime.errors import ManifestError, VariantError
-from latentwire.runtime.identity import Metadata
-from latentwire.runtime.manifest import Manifest
-from latentwire.runtime.onnxfile import read_metadata, wire_fields
-from latentwire.runtime.packet import Limits
 from latentwire.runtime.strictjson import parse
+from latentwire.runtime.wire.packet import Limits
 
 
 @pytest.fixture(scope="module")

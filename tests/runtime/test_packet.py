@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from latentwire.runtime import errors
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.packet import (
+from latentwire.runtime.wire.packet import (
     Header,
     Limits,
     Status,

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from latentwire.runtime import Damaged, Decoder, Encoder, Limits, check_packet, errors, frame, read_stream
-from latentwire.runtime.cli import main
+from latentwire.runtime.cli.group import main
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from latentwire.runtime.errors import InputError, InputFileError, InputLimitError, SettingError
-from latentwire.runtime.packet import Limits
-from latentwire.runtime.pictures import PictureOptions, load_picture, picture_from
-from latentwire.runtime.png import PngRows
+from latentwire.runtime.files.pictures import PictureOptions, load_picture, picture_from
+from latentwire.runtime.files.png import PngRows
+from latentwire.runtime.wire.packet import Limits
 
 PLAIN, WHITE, DEEP = PictureOptions(), PictureOptions(background="white"), PictureOptions(depth=8)
 SIZES = [(1, 1), (1, 4000), (4000, 1), (17, 33), (511, 513)]

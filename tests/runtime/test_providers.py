@@ -14,10 +14,11 @@ from matrix import environments
 
 from latentwire.artifacts import locate
 from latentwire.runtime import Decoder, Encoder, codec, errors, open_bundle
-from latentwire.runtime import providers as module
-from latentwire.runtime.cli import main
-from latentwire.runtime.providers import ON_CPU, Chosen, alternatives, parse_provider
-from latentwire.runtime.session import Session, profile_named
+from latentwire.runtime.cli.group import main
+from latentwire.runtime.session import providers as module
+from latentwire.runtime.session.profiles import profile_named
+from latentwire.runtime.session.providers import ON_CPU, Chosen, alternatives, parse_provider
+from latentwire.runtime.session.session import Session
 
 SCRATCH = Path(__file__).parents[2] / "build/matrix"
 CUDA = "CUDAExecutionProvider"
@@ -173,7 +174,7 @@ def test_doctor_says_what_is_there_and_where_models_run(bundle):
 def test_openvino_runs_the_transforms_and_the_cpu_the_coder(name):
     """Its own environment: two wheels of ONNX Runtime cannot live in one."""
     python, _ = environments.openvino(SCRATCH)
-    root, codec = Path(module.__file__).parents[2], str(locate(name))
+    root, codec = Path(module.__file__).parents[3], str(locate(name))
     places = json.loads(latentwire(python, root, "doctor", codec, "--provider", "openvino", "--json"))
     for side, (transform, coder) in {"encoder": ("analysis", "pack"), "decoder": ("synthesis", "unpack")}.items():
         first, second = places[side]

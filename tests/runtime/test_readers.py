@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import InputFileError, InputShapeError, SettingError
-from latentwire.runtime.files import conform, contact_sheet, items_from_stdin, load_items, whole_file, write_items
-from latentwire.runtime.readers import items_from, read_images, read_items
+from latentwire.runtime.files.arrays import items_from, read_images, read_items
+from latentwire.runtime.files.items import conform, items_from_stdin, load_items
+from latentwire.runtime.files.results import contact_sheet, write_items
 
 CONTRACT = ItemContract("uint8", ("items", 6), (0, 255))
 ITEMS = np.arange(24, dtype=np.uint8).reshape(4, 6)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import KeyFileError, SealError
-from latentwire.runtime.seal import OVERHEAD, Keys, draw_key
+from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire.seal import OVERHEAD, Keys, draw_key
 
 KEYS = Keys({"gate": bytes(range(32)), "door": bytes(32)})
 ENVELOPE = Envelope("gate-3", "00" * 16, 7, (1_000, 1_040), ({"lane": 2}, None), "gate")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentwire.runtime import stream
 from latentwire.runtime.errors import ChecksumError, LimitError, SettingError, TruncatedError
-from latentwire.runtime.packet import Header, check_checksum, write_packet
-from latentwire.runtime.stream import Damaged, Packet, frame, is_packet, read_stream, write_stream
+from latentwire.runtime.wire import stream
+from latentwire.runtime.wire.packet import Header, check_checksum, write_packet
+from latentwire.runtime.wire.stream import Damaged, Packet, frame, is_packet, read_stream, write_stream
 
 
 def make_packets(count: int, seed: int = 0) -> list[bytes]:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from latentwire.runtime import Damaged, Decoder, Encoder, Hole, Tile, errors, frame, parse_tile, read_stream
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.mosaic import GREY, Mosaic, decode_tiles
-from latentwire.runtime.packet import check_packet, write_packet
-from latentwire.runtime.stream import Packet
-from latentwire.runtime.tiles import TILE_BYTES, encode_tiles, spans
+from latentwire.runtime.wire.mosaic import GREY, Mosaic, decode_tiles
+from latentwire.runtime.wire.packet import check_packet, write_packet
+from latentwire.runtime.wire.stream import Packet
+from latentwire.runtime.wire.tiles import TILE_BYTES, encode_tiles, spans
 
 
 class Store:

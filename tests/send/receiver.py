@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from latentwire.runtime.envelope import Envelope
+from latentwire.runtime.wire.envelope import Envelope
 
 
 class Receiver:

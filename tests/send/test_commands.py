@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from latentwire.runtime.cli import main
+from latentwire.runtime.cli.group import main
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import InputFileError
 from latentwire.runtime.send.sources import Settling, is_candidate, npy_frames, raw_frames

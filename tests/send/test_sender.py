@@ -6,13 +6,13 @@ import pytest
 from receiver import Receiver
 
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import BudgetError, InputError, KeyFileError, SettingError
-from latentwire.runtime.packet import Limits, parse_header
-from latentwire.runtime.seal import Keys
 from latentwire.runtime.send import Access, Backoff, Bounds, Rate
 from latentwire.runtime.send.errors import SpoolFullError
 from latentwire.runtime.send.link import Accepted, Busy, Parcel
+from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire.packet import Limits, parse_header
+from latentwire.runtime.wire.seal import Keys
 
 
 class Link:

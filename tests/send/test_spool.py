@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.send.errors import (
     SpoolDamagedError,
@@ -22,6 +21,7 @@ from latentwire.runtime.send.errors import (
 from latentwire.runtime.send.link import Parcel
 from latentwire.runtime.send.spool import Bounds, Mark, Spool
 from latentwire.runtime.send.view import read_refused, read_totals
+from latentwire.runtime.wire.envelope import Envelope
 
 CODEC, OTHER = "c0" * 32, "c1" * 32
 

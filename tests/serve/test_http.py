@@ -14,11 +14,11 @@ from starlette.routing import Route
 
 from latentwire.runtime import Decoder, Encoder, frame
 from latentwire.runtime.errors import KeyFileError, SettingError
-from latentwire.runtime.packet import write_packet
-from latentwire.runtime.seal import Keys, draw_key
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.settings import Bounds, Settings
 from latentwire.runtime.serve.tokens import draw
+from latentwire.runtime.wire.packet import write_packet
+from latentwire.runtime.wire.seal import Keys, draw_key
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from services import SPOOL, Running, envelope, in_process, in_thread, until
 
-from latentwire.runtime.envelope import Envelope
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.serve.mqtt import Broker
 from latentwire.runtime.serve.settings import Bounds
+from latentwire.runtime.wire.envelope import Envelope
 
 MOSQUITTO = shutil.which("mosquitto") or next(iter(map(str, Path("/usr/sbin").glob("mosquitto"))), None)
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")

@@ -11,10 +11,10 @@ from services import SPOOL, envelope, in_thread, until
 
 from latentwire.runtime import Encoder
 from latentwire.runtime.errors import ChecksumError, SettingError
-from latentwire.runtime.packet import parse_header, write_packet
 from latentwire.runtime.serve.errors import SinkError
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.sinks import File, FolderSink, StoreSink, open_sink
+from latentwire.runtime.wire.packet import parse_header, write_packet
 
 FILES = [File("a", "1.json", b"{}"), File("a", "1.png", b"picture"), File("b", "1.json", b"[]")]
 

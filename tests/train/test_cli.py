@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from latentwire.runtime.errors import InputFileError
 from latentwire.train import PRESETS, RunError, SettingsError, load_run
 from latentwire.train.cli import LOOP_OPTIONS, NETWORK_OPTIONS, OBJECTIVE_OPTIONS, train
-from latentwire.train.objectives import SETTINGS
+from latentwire.train.dense.objectives import SETTINGS
 from latentwire.train.settings import to_json
 
 SHORT = ["--epochs", "1", "--hidden", "16,8", "--latent", "4"]

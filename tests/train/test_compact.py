@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from latentwire.runtime.cli import main
+from latentwire.runtime.cli.group import main
 from latentwire.train import checkpoint
 from latentwire.train.errors import RunError, SettingsError
 from latentwire.train.image import ImageNetwork, ImageSettings, load_image_run, write_run

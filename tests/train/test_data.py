@@ -18,8 +18,8 @@ from latentwire.runtime.errors import (
     InputTypeError,
     LocalError,
 )
-from latentwire.runtime.readers import IDX_TYPES, read_idx, read_npy
-from latentwire.train.data import DataRequest, from_array, load_data, load_split, split
+from latentwire.runtime.files.arrays import IDX_TYPES, read_idx, read_npy
+from latentwire.train.dense.data import DataRequest, from_array, load_data, load_split, split
 
 ITEMS = np.random.default_rng(5).integers(0, 256, (12, 3, 4), dtype=np.uint8)
 

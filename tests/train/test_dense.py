@@ -8,7 +8,7 @@ import torch
 from torch import Generator, nn
 
 from latentwire.train import DenseSettings, SettingsError
-from latentwire.train.dense import KERAS, TORCH, DenseAutoencoder, codec_network, principal_components
+from latentwire.train.dense.network import KERAS, TORCH, DenseAutoencoder, codec_network, principal_components
 
 CODEC = codec_network((64,))
 

@@ -6,19 +6,20 @@ import torch
 from click.testing import CliRunner
 from small_images import picture
 
-from latentwire.runtime.cli import main
+from latentwire.runtime.cli.group import main
 from latentwire.runtime.errors import InputFileError
 from latentwire.train.checkpoint import read
 from latentwire.train.errors import RunError, SettingsError
 from latentwire.train.image.cost import cost_of, width_for
 from latentwire.train.image.integer import IntegerConv, context_features
 from latentwire.train.image.loop import ImageLoop
-from latentwire.train.image.network import ImageNetwork, between
+from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.photos import Crops, read_photos, scaled_copies
 from latentwire.train.image.run import load_image_run, new_network, resume, train
 from latentwire.train.image.settings import LAMBDAS, ImageSettings
+from latentwire.train.image.transforms import between
 from latentwire.train.image.validate import Point, rate_difference, validate
-from latentwire.train.loop import threads
+from latentwire.train.loops import threads
 
 SMALL = {
     "width": 8,

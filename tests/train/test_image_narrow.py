@@ -11,7 +11,7 @@ from PIL import Image
 from small_images import LAMBDAS, picture
 from torch import nn
 
-from latentwire.runtime.cli import main
+from latentwire.runtime.cli.group import main
 from latentwire.train.errors import RunError
 from latentwire.train.image.cost import cost_of, width_for
 from latentwire.train.image.narrow import narrowed

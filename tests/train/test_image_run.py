@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from small_images import picture, small_network
 
-from latentwire.runtime.cli import main
+from latentwire.runtime.cli.group import main
 from latentwire.runtime.errors import InputFileError
 from latentwire.train import checkpoint
 from latentwire.train import load_run as load_dense_run

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentwire.train import Split, TrainedRun, dense_recipe, load_run, train
-from latentwire.train.objectives import SETTINGS, Denoising, DenoisingSettings, normal_divergence
+from latentwire.train.dense.objectives import SETTINGS, Denoising, DenoisingSettings, normal_divergence
 
 SHORT = {"epochs": 25, "batch": 64, "learning_rate": 3e-3, "average": 0.98}
 SMALL = {"latent": 16, "hidden": (64,), "decoder_hidden": (64,)}

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from latentwire.train.errors import SettingsError
-from latentwire.train.prior import (
+from latentwire.train.dense.prior import (
     FactorizedPrior,
     StepSizes,
     quality_positions,
     round_straight_through,
     steps_for_tradeoff,
 )
-from latentwire.train.rate import RateSettings, level_of_water, tradeoff_range
+from latentwire.train.dense.rate import RateSettings, level_of_water, tradeoff_range
+from latentwire.train.errors import SettingsError
 
 
 def prior(latents: torch.Tensor, components: int = 4) -> FactorizedPrior:

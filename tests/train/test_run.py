@@ -26,9 +26,9 @@ from latentwire.train import (
 )
 from latentwire.train import split as split_items
 from latentwire.train.checkpoint import Checkpoint, read, write
-from latentwire.train.data import DataRequest, load_split
-from latentwire.train.objectives import SETTINGS
-from latentwire.train.recipe import change
+from latentwire.train.dense.data import DataRequest, load_split
+from latentwire.train.dense.objectives import SETTINGS
+from latentwire.train.settings import change
 
 SMALL = {"latent": 4, "hidden": (16,), "decoder_hidden": (16,)}
 QUICK = {"epochs": 3, "batch": 32, "checkpoint_steps": 20, "average": 0.9, "clip": 1.0, "schedule": "cosine"}

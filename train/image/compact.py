@@ -14,9 +14,8 @@ from latentwire.train.image.integer import IntegerConv
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.run import load_image_run, new_network, require_no_run, settings_of
 from latentwire.train.image.weights import load_initial
-from latentwire.train.recipe import change
 from latentwire.train.run import CHECKPOINT_FILE, RUN_FILE, without_folders
-from latentwire.train.settings import to_json
+from latentwire.train.settings import change, to_json
 
 LARGE = 4096
 """Values from which on a convolution's weight is stored as float16."""

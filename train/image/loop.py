@@ -27,7 +27,7 @@ from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
 from latentwire.train.image.settings import ImageSettings
 from latentwire.train.image.validate import Point, rate_difference, validate
-from latentwire.train.loop import Outputs, append_metrics, progress_bar, show_scores
+from latentwire.train.loops import Outputs, append_metrics, progress_bar, show_scores
 
 FINAL_RATE = 0.02
 BALANCE = {"mse": 0.25, "mix": 0.5, "ms-ssim": 0.5}

@@ -8,16 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from latentwire.train.image.prior import (
-    HyperAnalysis,
-    Prior,
-    code_length,
-    noisy,
-    rounded_hyper,
-    row_scale,
-    scale_row,
-    straight_through,
-)
+from latentwire.train.image.integer import straight_through
+from latentwire.train.image.prior import HyperAnalysis, Prior, code_length, noisy, rounded_hyper, row_scale, scale_row
 from latentwire.train.image.transforms import Analysis, Synthesis, arithmetic, between, warm_start
 
 GROUPS = [8, 24, 32, 64, 128]

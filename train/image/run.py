@@ -25,10 +25,9 @@ from latentwire.train.image.settings import Device, ImageSettings
 from latentwire.train.image.steps import fit_steps
 from latentwire.train.image.validate import Point, judged, rate_difference
 from latentwire.train.image.weights import is_wider, load_initial, load_weights, read_weights, widths_of
-from latentwire.train.loop import Outputs, append_metrics, rewind_metrics, threads
-from latentwire.train.recipe import change
+from latentwire.train.loops import Outputs, append_metrics, rewind_metrics, threads
 from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document, versions
-from latentwire.train.settings import from_json, to_json
+from latentwire.train.settings import change, from_json, to_json
 
 FAMILY = "image"
 PLOT_FILE = "rate.png"

@@ -1,0 +1,133 @@
+"""The two integer pieces: ``pack`` (latents -> packet) and ``unpack`` (packet -> latents)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from latentwire.export.factorized import latents
+from latentwire.export.factorized.family import Family
+from latentwire.export.factorized.tables import CodecTables
+from latentwire.export.graph import escapes, rans, wire
+from latentwire.export.graph.builder import (
+    FLOAT,
+    INT32,
+    INT64,
+    UINT8,
+    Op,
+    Value,
+    build_model,
+    count,
+    flat,
+    little_endian,
+    table,
+    value,
+    vector,
+)
+from latentwire.export.graph.coding import TOTAL
+from latentwire.export.graph.tap import CODED, SENT
+from latentwire.runtime.wire.packet import MAX_LANES_LOG2, Status
+
+BYTES_PER_LANE = 400
+"""What each lane but the first must have to code: the lanes' overhead stays within 4 bytes + 1 %, on average 0.75 %."""
+
+
+def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
+    """Latents float32 (the family's layout), quality uint8 [], size int64 [d] -> packet uint8 [n]."""
+
+    def trace(op: Op, latent: Value, quality: Value, size: Value) -> Sequence[Value]:
+        level = op.Cast(quality, to=INT64)
+        rows = family.to_rows(op, latent)
+        symbols = latents.quantize(op, tables, rows, level)
+        elements = latents.static_elements(op, tables, level, op.Shape(symbols))
+        values = op.Compress(flat(op, symbols), elements.coded)
+        values.name, elements.coded.name = f"{SENT}0", f"{CODED}0"
+        return [write(op, elements, values, level, size)]
+
+    def write(op: Op, elements: latents.Elements, values: Value, level: Value, size: Value) -> Value:
+        columns = tables.frequency.shape[1]
+        place = op.Clip(op.Add(values, tables.zero_column + 1), 0, columns)
+        entries = flat(op, table(op, latents.encoder_entries(tables.frequency), "entries"))
+        packed = op.Gather(entries, op.Add(op.Mul(elements.rows, columns + 1), place))
+        cost = op.ReduceSum(op.BitwiseAnd(op.Div(packed, 1 << 32), 0xFFFF), keepdims=0)
+        worthwhile = vector(op, [BYTES_PER_LANE * (lanes - 1) for lanes in rans.DOUBLINGS])
+        lanes_log2 = rans.lanes_log2(op, cost, elements.number, worthwhile)
+        lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
+        gridded = rans.grid(op, packed, elements.number, lanes, filler=TOTAL)
+        frequency = op.BitwiseAnd(gridded, 0xFFFF)
+        states, words = rans.encode(op, rans.WIDE, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF))
+        escaped = op.Compress(values, op.GreaterOrEqual(packed, 1 << 48))
+        parts = [
+            flat(op, little_endian(op, states, 4)),
+            flat(op, little_endian(op, words, 2)),
+            escapes.write(op, escaped),
+        ]
+        body = op.Concat(*parts, axis=0)
+        return wire.write_packet(op, codec_id, len(family.size_axes), level, size, lanes_log2, body)
+
+    inputs = [
+        value("latents", FLOAT, family.latent_shape),
+        value("quality", UINT8, []),
+        value("size", INT64, [len(family.size_axes)]),
+    ]
+    return build_model(trace, inputs, [value("packet", UINT8, ["packet_bytes"])], "pack")
+
+
+def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
+    """Packet uint8 [n] -> latents float32, size int64 [d], symbols int32 [P, C], status int64 [].
+
+    Where status is not 0 there are no latents and no symbols (P = 0).
+    """
+    rows, columns = tables.frequency.shape
+
+    def trace(op: Op, packet: Value) -> Sequence[Value]:
+        parsed = wire.read_packet(op, codec_id, family.limits, packet)
+        shape = op.Concat(op.Unsqueeze(family.positions(op, parsed.size), [0]), [tables.channels], axis=0)
+        elements = latents.static_elements(op, tables, parsed.quality, shape)
+        slow = wire.too_many_steps(op, elements.number, parsed.lanes)
+        status = wire.first_failure(op, [(op.Greater(parsed.status, 0), Status.OK), (slow, Status.LIMIT)])
+        status = op.Max(parsed.status, status)
+        return finish(op, parsed, shape, elements, status)
+
+    def finish(op: Op, parsed: wire.Parsed, shape: Value, elements: latents.Elements, status: Value) -> Sequence[Value]:
+        # A packet that is refused for its cost decodes nothing: the Scan gets one step of padding.
+        allowed = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
+        todo = op.Mul(elements.number, op.Squeeze(allowed, [0]))
+        rows_todo = op.Slice(elements.rows, [0], op.Unsqueeze(todo, [0]))
+        slots = rans.slot_table(op, rans.WIDE, table(op, tables.frequency.astype("int64"), "frequency"), rows, columns)
+        pairs = op.Reshape(op.Slice(op.Pad(parsed.body, [0, 3], 0), [0], even(op, parsed.body)), [-1, 2])
+        stream = op.ReduceSum(op.Mul(pairs, [1, 256]), [1], keepdims=0)
+        decoded, ends, used = rans.decode(
+            op, rans.WIDE, slots, rans.grid(op, rows_todo, todo, parsed.lanes, filler=0), parsed.states, stream
+        )
+        found = op.Slice(decoded, [0], op.Max(op.Unsqueeze(todo, [0]), 1))
+        escaped = op.And(op.Equal(found, columns - 1), op.Greater(todo, 0))
+        listed, exact = escapes.read(op, op.Slice(parsed.body, op.Mul(used, 2), [1 << 31]), count(op, escaped))
+        order = op.CumSum(op.Cast(escaped, to=INT64), 0, exclusive=1)
+        chosen = op.Gather(listed, op.Min(order, op.Sub(op.Shape(listed), 1)))
+        values = op.Where(escaped, chosen, op.Sub(found, tables.zero_column))
+        overrun = op.Greater(op.Mul(used, 2), op.Shape(parsed.body))
+        unsettled = op.Greater(op.ReduceMax(op.Abs(op.Sub(ends, rans.WIDE.low)), [0]), 0)
+        inexact = op.Or(overrun, op.Unsqueeze(op.Not(exact), [0]))
+        final = wire.first_failure(op, [(unsettled, Status.LANES), (inexact, Status.BODY)])
+        verdict = op.Where(op.Greater(status, 0), status, final)
+        good = op.Cast(op.Equal(verdict, int(Status.OK)), to=INT64)
+        symbols = op.Reshape(latents.restore(op, elements, values), shape)
+        kept = op.Slice(symbols, [0], op.Mul(op.Slice(shape, [0], [1]), good))
+        size = op.Mul(parsed.size, good)
+        restored = family.from_rows(op, latents.dequantize(op, tables, kept, parsed.quality), size)
+        return [restored, size, op.Cast(kept, to=INT32), op.Squeeze(verdict, [0])]
+
+    outputs = [
+        value("latents", FLOAT, family.latent_shape),
+        value("size", INT64, [len(family.size_axes)]),
+        value("symbols", INT32, ["positions", tables.channels]),
+        value("status", INT64, []),
+    ]
+    return build_model(trace, [value("packet", UINT8, ["packet_bytes"])], outputs, "unpack")
+
+
+def even(op: Op, body: Value) -> Value:
+    """The length of ``body`` rounded up to whole words, at least one, int64 [1]; three zeros behind it make room."""
+    return op.Add(op.Mul(op.Div(op.Shape(body), 2), 2), 2)  # type: ignore[no-any-return]

@@ -1,0 +1,220 @@
+"""What the commands encode and decode do with pictures: one a file, one a packet or a stream of tiles."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from latentwire.runtime.cli.jobs import (
+    PACKET_SUFFIX,
+    STDIO,
+    STREAM_SUFFIX,
+    Decoded,
+    Encoded,
+    format_of,
+    holds_packet,
+    opened,
+    output,
+    pairs,
+    progress,
+)
+from latentwire.runtime.contract import Array
+from latentwire.runtime.decoder import Decoder
+from latentwire.runtime.encoder import Encoder
+from latentwire.runtime.errors import RemoteError, SettingError
+from latentwire.runtime.files.pictures import PictureOptions, load_picture, picture_from
+from latentwire.runtime.files.rows import PICTURE_FORMATS, row_sink
+from latentwire.runtime.wire.mosaic import Hole, Mosaic
+from latentwire.runtime.wire.stream import LENGTH, Damaged, Packet, frame
+from latentwire.runtime.wire.tiles import check_tiling, spans
+
+
+@dataclass(frozen=True)
+class PictureEncodeJob:
+    """Encodes pictures; ``tile`` None makes one packet of each.
+
+    Raises:
+        SettingError: settings that contradict each other.
+    """
+
+    encoder: Encoder
+    quality: int | None
+    max_bytes: int | None
+    bare: bool
+    """Write the packet without a frame."""
+    tile: int | None
+    overlap: int
+    options: PictureOptions
+
+    def __post_init__(self) -> None:
+        if self.tile is None:
+            return
+        check_tiling(self.tile, self.overlap)
+        if self.bare:
+            raise SettingError("expected --packet or --tile, found both: tiles need the frames of a stream")
+        if self.max_bytes is not None:
+            raise SettingError(
+                "expected --max-bytes or --tile, found both: tiles of different quality would show their edges"
+            )
+
+    def run(self, source: str, target: str) -> list[Encoded]:
+        """Encode a file, a folder's files or stdin."""
+        suffix = PACKET_SUFFIX if self.bare else STREAM_SUFFIX
+        return [self._one(*pair) for pair in pairs(source, target, suffix)]
+
+    def _one(self, source: str, target: str) -> Encoded:
+        picture = self._load(source)
+        packets = packet_bytes = 0
+        with output(target) as sink, progress(self._count(picture), source) as advance:
+            for record in self._records(picture):
+                sink.write(record if self.bare else frame(record))
+                packets, packet_bytes = packets + 1, packet_bytes + len(record)
+                advance(1)
+        channels = picture.shape[2] if picture.ndim == 3 else 1
+        return Encoded(source, target, 1, packets, packet_bytes, (*picture.shape[:2], channels))
+
+    def _load(self, source: str) -> Array:
+        options = replace(self.options, limits=None if self.tile else self.encoder.limits)
+        if source != STDIO:
+            return load_picture(Path(source), options)
+        return picture_from(io.BytesIO(sys.stdin.buffer.read()), "stdin", options)
+
+    def _records(self, picture: Array) -> Iterator[bytes]:
+        if self.tile is None:
+            return iter([self.encoder.encode(picture, self.quality, max_bytes=self.max_bytes)])
+        return self.encoder.encode_tiles(picture, self.quality, tile=self.tile, overlap=self.overlap)
+
+    def _count(self, picture: Array) -> int:
+        """Packets that it will be, for the progress."""
+        if self.tile is None or picture.ndim < 2:
+            return 1
+        rows, columns = (len(spans(length, self.tile, self.overlap)) for length in picture.shape[:2])
+        return rows * columns
+
+
+@dataclass(frozen=True)
+class PictureDecodeJob:
+    """Decodes streams and packets of pictures; ``form`` None goes by the target's suffix."""
+
+    decoder: Decoder
+    form: str | None
+    max_packet: int | None
+    max_pixels: int
+    bare: bool
+
+    def run(self, source: str, target: str) -> list[Decoded]:
+        """Decode a file, a folder's files or stdin."""
+        return [self._one(*pair) for pair in pairs(source, target, f".{self.form or 'png'}")]
+
+    def _one(self, source: str, target: str) -> Decoded:
+        form = self.form or format_of(target, PICTURE_FORMATS)
+        damaged: list[Damaged] = []
+        holes: list[Hole] = []
+        with opened(source) as file:
+            pictures = self._pictures(file, damaged, holes)
+            write = self._write_flow if form == "raw" else self._write
+            names, count, packets = write(pictures, target, form)
+        return Decoded(source, names, count, packets, tuple(damaged), tuple(holes))
+
+    def _write_flow(self, pictures: Iterator[_Picture], target: str, form: str) -> tuple[str, int, int]:
+        """Write pixels as they come, whatever number of pictures."""
+        count = packets = 0
+        with output(target) as sink:
+            for picture in pictures:
+                for rows in picture.rows():
+                    row_sink(sink, form, picture.shape).write(rows)
+                    sink.flush()
+                count, packets = count + 1, packets + picture.packets
+        return target, count, packets
+
+    def _write(self, pictures: Iterator[_Picture], target: str, form: str) -> tuple[str, int, int]:
+        """One file for each picture; from the second on their names are numbered."""
+        names: list[str] = []
+        packets = 0
+        for picture in pictures:
+            if names and target == STDIO:
+                raise SettingError("expected one picture for stdout, found several: name a file with --out")
+            names.append(numbered(target, len(names) + 1) if names else target)
+            picture.write(names[-1], form)
+            packets += picture.packets
+        return " .. ".join({names[0]: 0, names[-1]: 0}) if names else target, len(names), packets
+
+    def _pictures(self, file: BinaryIO, damaged: list[Damaged], holes: list[Hole]) -> Iterator[_Picture]:
+        """The stream's pictures; a stream whose first intact record is a tile holds one. The lists are filled."""
+        if self.bare or holds_packet(file):
+            records: Iterator[Packet | Damaged] = iter([Packet(0, file.read())])
+            overhead = 0
+        else:
+            records = self.decoder.read_stream(file, self.max_packet)
+            overhead = LENGTH.size
+        for record in records:
+            if isinstance(record, Damaged):
+                damaged.append(record)
+            elif record.is_tile:
+                mosaic = Mosaic(self.decoder, chain([record], records), self.max_pixels)
+                if mosaic.shape is not None:
+                    yield _Tiled(mosaic)
+                damaged += mosaic.damaged
+                holes += mosaic.holes
+            else:
+                try:
+                    yield _Single(self.decoder.decode(record.data))
+                except RemoteError as fault:
+                    damaged.append(Damaged(record.offset, overhead + len(record.data), fault))
+
+
+class _Picture:
+    """A picture whose rows come from the top, once."""
+
+    shape: tuple[int, int, int]
+
+    @property
+    def packets(self) -> int:
+        raise NotImplementedError
+
+    def rows(self) -> Iterator[Array]:
+        raise NotImplementedError
+
+    def write(self, target: str, form: str) -> None:
+        with output(target) as sink:
+            rows = row_sink(sink, form, self.shape)
+            for part in self.rows():
+                rows.write(part)
+            rows.close()
+
+
+class _Single(_Picture):
+    def __init__(self, pixels: Array) -> None:
+        self._pixels = pixels
+        height, width, channels = pixels.shape
+        self.shape = (height, width, channels)
+
+    @property
+    def packets(self) -> int:
+        return 1
+
+    def rows(self) -> Iterator[Array]:
+        yield self._pixels
+
+
+class _Tiled(_Picture):
+    def __init__(self, mosaic: Mosaic) -> None:
+        self._mosaic, self.shape = mosaic, mosaic.require_shape()
+
+    @property
+    def packets(self) -> int:
+        return self._mosaic.tiles
+
+    def rows(self) -> Iterator[Array]:
+        return self._mosaic.rows()
+
+
+def numbered(target: str, number: int) -> str:
+    """``out.png`` -> ``out-2.png``."""
+    path = Path(target)
+    return str(path.with_name(f"{path.stem}-{number}{path.suffix}"))

@@ -1,0 +1,59 @@
+"""The family `dense`: vectors, five objectives, presets that are the two seed programs."""
+
+from typing import TYPE_CHECKING
+
+from latentwire.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from latentwire.train.dense.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
+    from latentwire.train.dense.network import DenseAutoencoder
+    from latentwire.train.dense.recipe import PRESETS, Recipe, dense_recipe
+    from latentwire.train.dense.run import TrainedRun, load_run, resume, train
+    from latentwire.train.dense.settings import DenseSettings
+
+__all__ = [
+    "PRESETS",
+    "DataRequest",
+    "Dataset",
+    "DenseAutoencoder",
+    "DenseSettings",
+    "Recipe",
+    "Split",
+    "TrainedRun",
+    "dense_recipe",
+    "from_array",
+    "load_data",
+    "load_run",
+    "load_split",
+    "resume",
+    "split",
+    "train",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "data": (
+            "DataRequest",
+            "Dataset",
+            "Split",
+            "from_array",
+            "load_data",
+            "load_split",
+            "split",
+        ),
+        "network": ("DenseAutoencoder",),
+        "recipe": (
+            "PRESETS",
+            "Recipe",
+            "dense_recipe",
+        ),
+        "run": (
+            "TrainedRun",
+            "load_run",
+            "resume",
+            "train",
+        ),
+        "settings": ("DenseSettings",),
+    },
+)
