@@ -38,7 +38,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from devtools import Chromium, Page
 from machine import machine
 from matrix import environments
-from photo_codec import read_pictures
 from rate_distortion import Picture
 
 from latentwire.export import measure
@@ -46,6 +45,7 @@ from latentwire.export.targets import package_bundle
 from latentwire.export.targets.ortformat import open_session
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.files import read_pictures
 
 HERE = Path(__file__).parent
 PACKAGED = "encoder.web"

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.files.arrays import read_items
+from latentwire.runtime.files import read_items
 
 RUNS = 7
 

@@ -34,7 +34,7 @@ from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.verify import Subject
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.files.arrays import read_idx
+from latentwire.runtime.files import read_idx
 
 CODEC = "mnist"
 TARGET = 0.0064

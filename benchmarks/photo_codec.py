@@ -27,7 +27,6 @@ import numpy as np
 import onnx
 import torch
 from machine import machine
-from PIL import Image
 from rate_distortion import MEASURES, Codec, Picture, Plot, Point, curve, difference, pillow
 
 from latentwire.export import measure
@@ -37,6 +36,7 @@ from latentwire.export.image.tap import Tap
 from latentwire.export.image.verify import pieces_of, symbols_lost
 from latentwire.export.verify import LEVELS, Subject
 from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.files import read_pictures
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.validate import rate_difference, validate
 from latentwire.train.image.weights import read_network
@@ -105,14 +105,6 @@ def subject_of(bundle: str) -> Subject:
 def say(what: str) -> None:
     """Progress, on stderr."""
     print(what, file=sys.stderr, flush=True)
-
-
-def read_pictures(folder: Path) -> list[Picture]:
-    """uint8 [H, W, 3] of every PNG in a folder."""
-    paths = sorted(folder.glob("*.png"))
-    if not paths:
-        sys.exit(f"{folder}: expected PNG pictures, found none: set LATENTWIRE_DATA or name a folder with --images")
-    return [np.array(Image.open(path).convert("RGB")) for path in paths]
 
 
 def codec_of(subject: Subject, variant: str) -> Codec:

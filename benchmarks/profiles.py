@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 from machine import machine
-from photo_codec import read_pictures
 
 from latentwire.runtime import Encoder, codec
+from latentwire.runtime.files import read_pictures
 from latentwire.runtime.session.profiles import Profile, Profiles
 
 DEVICE = Profiles.DEVICE.value

@@ -32,10 +32,9 @@ from typing import Any
 
 import numpy as np
 from machine import machine
-from photo_codec import read_pictures
 
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.files.arrays import read_idx
+from latentwire.runtime.files import read_idx, read_pictures
 from latentwire.runtime.send import Rate, Sender
 
 CLIENTS = 8

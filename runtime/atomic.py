@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +13,20 @@ from latentwire.runtime.errors import InputFileError
 
 
 @contextmanager
-def whole_file(path: Path, *, durable: bool = False, private: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, durable: bool = False, private: bool = False, sole: bool = False) -> Iterator[BinaryIO]:
     """A new file that gets its name when the block ends without an error, and is removed otherwise.
 
     Args:
         path: of the file; one that is there is replaced.
         durable: its bytes and its name are on the disk when the block has ended.
         private: only its owner may read it, from its first byte on.
+        sole: no other process writes this file. Its temporary name is always the same then, so that the next one writes
+            over what a kill left behind.
 
     Raises:
         InputFileError: the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp" if sole else f".{path.name}.{os.getpid()}.tmp")
     try:
         file = open(temporary, "wb", opener=_open_private if private else None)  # noqa: SIM115 # closed below
     except OSError as fault:
@@ -36,10 +39,49 @@ def whole_file(path: Path, *, durable: bool = False, private: bool = False) -> I
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
     if durable:
         sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder that gets its name when the block ends without an error, and is removed otherwise.
+
+    Its temporary name is always the same: the next one begins by removing what a kill left behind. A folder that is
+    there is replaced; whether it may be is for the caller to know, before.
+
+    Raises:
+        InputFileError: the folder above cannot be written to.
+    """
+    folder, before = (path.with_name(f".{path.name}.{word}") for word in ("writing", "before"))
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as fault:
+        raise InputFileError(f"{path}: expected a folder that can be written to, found {fault}") from fault
+    try:
+        yield folder
+        _put(folder, path, before)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _put(folder: Path, path: Path, before: Path) -> None:
+    """Give a folder its name. What had it steps aside first: a kill in between leaves both, under other names."""
+    if not path.exists():
+        folder.rename(path)
+        return
+    shutil.rmtree(before, ignore_errors=True)
+    path.rename(before)
+    try:
+        folder.rename(path)
+    except BaseException:
+        before.rename(path)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from latentwire.export import Dense, export_codec
 from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.files.arrays import read_idx
+from latentwire.runtime.files import read_idx
 
 CHANNELS = 10
 

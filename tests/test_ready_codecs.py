@@ -3,14 +3,13 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 import pytest
-from PIL import Image
 from rate_distortion import Codec, Picture, Point, curve, difference, pillow
 
 from latentwire.artifacts import names
 from latentwire.runtime import Decoder, Encoder
+from latentwire.runtime.files import read_pictures
 from latentwire.runtime.selftest import selftest
 
 CODECS = ["mnist", "photo", "photo-ms-ssim"]
@@ -37,7 +36,7 @@ def photographs() -> list[Picture]:
     data = os.environ.get("LATENTWIRE_DATA")
     if not data:
         pytest.skip("LATENTWIRE_DATA names no folder that holds kodak/")
-    return [np.array(Image.open(path).convert("RGB")) for path in sorted(Path(data, "kodak").glob("*.png"))[::6]]
+    return read_pictures(Path(data, "kodak"))[::6]
 
 
 def curve_of(name: str, photographs: list[Picture]) -> list[Point]:

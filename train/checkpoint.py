@@ -9,7 +9,6 @@ or the new one.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.optim import Optimizer
 
+from latentwire.runtime.atomic import whole_file
 from latentwire.train.errors import RunError
 
 METADATA_KEY = "latentwire"
@@ -75,19 +75,9 @@ def read(path: Path) -> Checkpoint:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it: a reader never sees half of it.
-
-    The temporary name is always the same, so that a resumed run writes over what a kill left behind.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a file of a run, on the disk when this returns; a reader never sees half of it."""
+    with whole_file(path, durable=True, sole=True) as file:
+        file.write(content)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from latentwire.export.errors import ExportError
 from latentwire.export.families import Exported
 from latentwire.export.image.codec import FIT_PICTURES, export_image
 from latentwire.export.image.reference import Image
-from latentwire.train.image.photos import read_photos
+from latentwire.runtime.files import read_pictures as read_pictures
 from latentwire.train.image.run import load_image_run
 
 HELD_OUT = 8
@@ -70,16 +70,6 @@ def existing(path: Path, option: str) -> Path:
     if not path.exists():
         raise ExportError(f"the run's pictures are no longer at {path}: name real ones with {option}")
     return path
-
-
-def read_pictures(source: Path) -> list[Image]:
-    """uint8 [H, W, 3] of a picture, or of all pictures below a folder."""
-    if source.is_dir():
-        return [np.ascontiguousarray(photo.permute(1, 2, 0).numpy()) for photo in read_photos(source)]
-    from PIL import Image as Pillow
-
-    with Pillow.open(source) as image:
-        return [np.array(image.convert("RGB"))]
 
 
 def spread(pictures: Sequence[Image], count: int) -> list[Image]:

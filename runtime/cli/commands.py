@@ -15,9 +15,9 @@ from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.doctor import diagnose
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.files.pictures import PictureOptions
+from latentwire.runtime.files.formats import PICTURE_FORMATS
+from latentwire.runtime.files.images import PictureOptions
 from latentwire.runtime.files.results import FORMATS
-from latentwire.runtime.files.rows import PICTURE_FORMATS
 from latentwire.runtime.inspection import inspect_bytes, inspect_path
 from latentwire.runtime.selftest import selftest as run_selftest
 from latentwire.runtime.session.profiles import Profiles

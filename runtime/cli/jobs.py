@@ -18,9 +18,9 @@ from latentwire.runtime.contract import Array
 from latentwire.runtime.decoder import DEFAULT_BATCH, Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import InputFileError, RemoteError, SettingError
+from latentwire.runtime.files.formats import LOSSY, OTHER_NAMES, PICTURE_FORMATS
 from latentwire.runtime.files.items import items_from_stdin, load_items
 from latentwire.runtime.files.results import FORMATS, write_items
-from latentwire.runtime.files.rows import LOSSY, OTHER_NAMES, PICTURE_FORMATS
 from latentwire.runtime.wire.mosaic import Hole, raise_first
 from latentwire.runtime.wire.packet import MAGIC
 from latentwire.runtime.wire.stream import Damaged, frame, is_packet

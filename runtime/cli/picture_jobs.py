@@ -27,8 +27,10 @@ from latentwire.runtime.contract import Array
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import RemoteError, SettingError
-from latentwire.runtime.files.pictures import PictureOptions, load_picture, picture_from
-from latentwire.runtime.files.rows import PICTURE_FORMATS, row_sink
+from latentwire.runtime.files.formats import PICTURE_FORMATS
+from latentwire.runtime.files.images import PictureOptions
+from latentwire.runtime.files.pictures import load_picture, picture_from
+from latentwire.runtime.files.rows import row_sink
 from latentwire.runtime.wire.mosaic import Hole, Mosaic
 from latentwire.runtime.wire.stream import LENGTH, Damaged, Packet, frame
 from latentwire.runtime.wire.tiles import check_tiling, spans

@@ -1,23 +1,44 @@
 """What comes from files and goes to them: items, pictures, results."""
 
-from latentwire.runtime.files.arrays import NPY_MAGIC, ZIP_MAGIC, read_idx, read_images, read_items, read_npy, read_npz
-from latentwire.runtime.files.items import conform, items_from_stdin, load_items, raw_items
-from latentwire.runtime.files.pictures import PictureOptions, load_picture, picture_from
+from latentwire.runtime.files.arrays import NPY_MAGIC, ZIP_MAGIC, read_idx, read_npy, read_npz
+from latentwire.runtime.files.formats import (
+    IMAGE_SUFFIXES,
+    LOSSY,
+    OTHER_NAMES,
+    PICTURE_FORMATS,
+    RAW_SUFFIXES,
+    image_files,
+)
+from latentwire.runtime.files.images import PictureOptions
+from latentwire.runtime.files.items import (
+    conform,
+    items_from_stdin,
+    load_items,
+    raw_items,
+    read_images,
+    read_items,
+    read_labelled,
+)
+from latentwire.runtime.files.pictures import each_picture, load_picture, picture_from, read_pictures
 from latentwire.runtime.files.png import PngRows
 from latentwire.runtime.files.results import FORMATS, contact_sheet, write_items
-from latentwire.runtime.files.rows import LOSSY, OTHER_NAMES, PICTURE_FORMATS, row_sink
+from latentwire.runtime.files.rows import row_sink
 
 __all__ = [
     "FORMATS",
+    "IMAGE_SUFFIXES",
     "LOSSY",
     "NPY_MAGIC",
     "OTHER_NAMES",
     "PICTURE_FORMATS",
+    "RAW_SUFFIXES",
     "ZIP_MAGIC",
     "PictureOptions",
     "PngRows",
     "conform",
     "contact_sheet",
+    "each_picture",
+    "image_files",
     "items_from_stdin",
     "load_items",
     "load_picture",
@@ -26,8 +47,10 @@ __all__ = [
     "read_idx",
     "read_images",
     "read_items",
+    "read_labelled",
     "read_npy",
     "read_npz",
+    "read_pictures",
     "row_sink",
     "write_items",
 ]

@@ -1,4 +1,4 @@
-"""Files of items as arrays: IDX (plain or .gz), .npy, .npz, images.
+"""Files of arrays: IDX (plain or .gz), .npy, .npz.
 
 A file that is not what it should be is refused with its name, the offset of the first wrong byte, what was expected
 there and what was found. Nothing is read that the header does not announce: a gzip file cannot grow beyond it.
@@ -7,7 +7,6 @@ there and what was found. Nothing is read that the header does not announce: a g
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import struct
 import zipfile
@@ -18,12 +17,10 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import InputFileError, MissingExtraError
+from latentwire.runtime.errors import InputFileError
 
 # The third byte of an IDX file (http://yann.lecun.com/exdb/mnist, "the IDX file format"); numbers are big-endian.
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".tif", ".tiff")
-IMAGE_MODES = {"L": np.uint8, "RGB": np.uint8, "I;16": np.uint16}
 NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC, IDX_MAGIC = b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\0\0"
 _PIECE = 1 << 24
 
@@ -36,36 +33,27 @@ def bad_file(name: Source, offset: int, expected: str, found: str) -> InputFileE
     return InputFileError(f"{name}, offset {offset}: expected {expected}, found {found}")
 
 
-def read_items(path: Path) -> Array:
-    """The items in a file of any kind that is known here, told by its first bytes; labels are left out.
+def holds_array(file: BinaryIO) -> bool:
+    """Whether an open file that can seek begins like one of an array; where it stands stays as it is."""
+    start = file.tell()
+    head = file.read(len(NPY_MAGIC))
+    file.seek(start)
+    if head.startswith(IDX_MAGIC):
+        return head[3:4] != b"\0"  # an icon or a Targa file can begin like IDX, but without a dimension
+    return head.startswith((NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC))
+
+
+def array_from(file: BinaryIO, name: Source) -> tuple[Array, Array | None]:
+    """The array in an open file that can seek, told by its first bytes, and the labels that an .npz has beside it.
 
     Raises:
-        InputFileError: the file cannot be read as any of them.
-        MissingExtraError: it is an image, and Pillow is not installed.
-    """
-    try:
-        with path.open("rb") as file:
-            return items_from(file, path)
-    except OSError as fault:
-        raise InputFileError(f"{path}: expected a file that can be read, found {fault}") from fault
-
-
-def items_from(file: BinaryIO, name: Source) -> Array:
-    """Like `read_items`, from an open file that can seek.
-
-    Raises:
-        InputFileError: see `read_items`.
-        MissingExtraError: see `read_items`.
+        InputFileError: the file cannot be read as what it begins like.
     """
     head = file.read(len(NPY_MAGIC))
     file.seek(0)
-    if head == NPY_MAGIC:
-        return npy_from(file, name)
     if head.startswith(ZIP_MAGIC):
-        return npz_from(file, name)[0]
-    if head.startswith((GZIP_MAGIC, IDX_MAGIC)):
-        return idx_from(file, name)
-    return image_from(file, name)
+        return npz_from(file, name)
+    return (npy_from(file, name) if head == NPY_MAGIC else idx_from(file, name)), None
 
 
 def read_idx(path: Path) -> Array:
@@ -84,22 +72,6 @@ def read_npz(path: Path) -> tuple[Array, Array | None]:
     """The arrays `items` and `labels` in an .npz file; a lone array of another name stands for `items`."""
     with path.open("rb") as file:
         return npz_from(file, path)
-
-
-def read_images(folder: Path) -> Array:
-    """The images in a folder, ordered by name: uint8 or uint16 [N, H, W] (grey) or uint8 [N, H, W, 3].
-
-    All must have the size and the mode of the first.
-    """
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
-        raise InputFileError(f"{folder}: expected images ({' '.join(IMAGE_SUFFIXES)}), found none")
-    images = [read_items(path) for path in paths]
-    for path, image in zip(paths, images, strict=True):
-        if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
-            expected = f"{images[0].dtype} {images[0].shape} as in {paths[0].name}"
-            raise bad_file(path, 0, expected, f"{image.dtype} {image.shape}")
-    return np.stack(images)
 
 
 def idx_from(file: BinaryIO, name: Source) -> Array:
@@ -180,28 +152,3 @@ def _up_to(file: IO[bytes] | gzip.GzipFile, size: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
-
-
-def image_from(file: BinaryIO, name: Source) -> Array:
-    """An open image: uint8 or uint16 [H, W] (grey), or uint8 [H, W, 3].
-
-    Raises:
-        InputFileError: this is no image that Pillow reads, or of another mode.
-        MissingExtraError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError as fault:
-        raise MissingExtraError(
-            f"{name}: expected .npy, .npz or IDX, found another kind of file; images need the image extra: "
-            "pip install 'latentwire[image]'"
-        ) from fault
-    try:
-        with Image.open(io.BytesIO(file.read())) as image:
-            if image.mode not in IMAGE_MODES:
-                raise bad_file(name, 0, f"an image of mode {' or '.join(IMAGE_MODES)}", f"mode {image.mode}")
-            return np.asarray(image, dtype=IMAGE_MODES[image.mode])
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-        if isinstance(fault, InputFileError):
-            raise
-        raise bad_file(name, 0, "an array or an image", str(fault)) from fault

@@ -1,9 +1,15 @@
-"""What the command line reads and writes: items for a contract, results, and files that appear whole or not at all."""
+"""Items from files, from a folder of images and from standard input, in the shape of a contract.
+
+A file is what its first bytes say, whatever it is called: an array or an image. Only values without any header go by
+their suffix.
+"""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,9 +17,68 @@ import numpy as np
 
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputFileError, InputShapeError
-from latentwire.runtime.files.arrays import items_from, read_items
+from latentwire.runtime.files.arrays import Source, array_from, bad_file, holds_array
+from latentwire.runtime.files.formats import RAW_SUFFIXES, image_files
+from latentwire.runtime.files.images import image_from
 
-RAW_SUFFIXES = (".raw", ".bin")
+
+def read_items(path: Path) -> Array:
+    """The items in a file of any kind that is known here, told by its first bytes; labels are left out.
+
+    Raises:
+        InputFileError: the file cannot be read as any of them.
+        MissingExtraError: it is an image, and Pillow is not installed.
+    """
+    with _opened(path) as file:
+        return items_from(file, path)
+
+
+def items_from(file: BinaryIO, name: Source) -> Array:
+    """Like `read_items`, from an open file that can seek.
+
+    Raises:
+        InputFileError: see `read_items`.
+        MissingExtraError: see `read_items`.
+    """
+    return array_from(file, name)[0] if holds_array(file) else image_from(file, name)
+
+
+def read_labelled(path: Path) -> tuple[Array, Array | None]:
+    """(Items [N, ...], one label for each or None) of a file; an image is one item, only an .npz brings labels.
+
+    Raises:
+        InputFileError: see `read_items`.
+        MissingExtraError: see `read_items`.
+    """
+    with _opened(path) as file:
+        return array_from(file, path) if holds_array(file) else (image_from(file, path)[None], None)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as fault:
+        raise InputFileError(f"{path}: expected a file that can be read, found {fault}") from fault
+
+
+def read_images(folder: Path) -> Array:
+    """The images in a folder, ordered by name: uint8 or uint16 [N, H, W] (grey) or uint8 [N, H, W, 3].
+
+    All must have the size and the mode of the first.
+
+    Raises:
+        InputFileError: there are none, one cannot be read, or they differ in size or mode.
+        MissingExtraError: Pillow is not installed.
+    """
+    paths = image_files(folder, below=False)
+    images = [read_items(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
+            expected = f"{images[0].dtype} {images[0].shape} as in {paths[0].name}"
+            raise bad_file(path, 0, expected, f"{image.dtype} {image.shape}")
+    return np.stack(images)
 
 
 def load_items(path: Path, contract: ItemContract) -> Array:
@@ -26,10 +91,8 @@ def load_items(path: Path, contract: ItemContract) -> Array:
     """
     if path.suffix.lower() not in RAW_SUFFIXES:
         return conform(read_items(path), contract, str(path))
-    try:
-        return conform(raw_items(path.read_bytes(), contract, str(path)), contract, str(path))
-    except OSError as fault:
-        raise InputFileError(f"{path}: expected a file that can be read, found {fault}") from fault
+    with _opened(path) as file:
+        return conform(raw_items(file.read(), contract, str(path)), contract, str(path))
 
 
 def items_from_stdin(source: BinaryIO, contract: ItemContract, raw: bool) -> Array:

@@ -9,16 +9,8 @@ import numpy as np
 
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import MissingExtraError, SettingError
+from latentwire.runtime.files.formats import WHOLE_FORMATS
 from latentwire.runtime.files.png import PngRows
-
-ROW_FORMATS = ("npy", "raw", "png", "ppm")
-"""Written as rows come."""
-WHOLE_FORMATS = ("bmp", "tif", "webp")
-"""Written by Pillow, from the whole picture."""
-PICTURE_FORMATS = ROW_FORMATS + WHOLE_FORMATS
-OTHER_NAMES = {"pgm": "ppm", "pnm": "ppm", "tiff": "tif"}
-LOSSY = ("jpg", "jpeg", "jfif", "gif", "avif", "heic", "heif", "jp2", "jxl")
-"""Suffixes of pictures that would lose something again, or are written by nothing here."""
 
 
 class RowSink(Protocol):

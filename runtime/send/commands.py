@@ -24,7 +24,7 @@ from latentwire.runtime.contract import Array
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import InputFileError, SettingError
 from latentwire.runtime.files.items import load_items
-from latentwire.runtime.files.pictures import PictureOptions, load_picture
+from latentwire.runtime.files import PictureOptions, load_picture
 from latentwire.runtime.send.errors import RefusedError, UndeliveredError
 from latentwire.runtime.send.feed import FileFeed
 from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access

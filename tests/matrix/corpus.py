@@ -36,9 +36,8 @@ from latentwire.export.image.tables import ImageTables
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.files.arrays import read_items
+from latentwire.runtime.files import read_items, read_pictures
 from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.photos import read_photos
 
 ROOT = Path(__file__).parents[2]
 COUNT = 200
@@ -74,7 +73,7 @@ def photographs() -> list[Image]:
     """uint8 [H, W, 3] each."""
     data = os.environ.get("LATENTWIRE_DATA")
     if data and (found := Path(data) / "bsds500/val").exists():
-        return [photo.permute(1, 2, 0).numpy() for photo in read_photos(found)]
+        return read_pictures(found)
     from sklearn.datasets import load_sample_images
 
     return list(load_sample_images().images)

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from latentwire.runtime.errors import InputError, InputFileError, InputLimitError, SettingError
-from latentwire.runtime.files.pictures import PictureOptions, load_picture, picture_from
-from latentwire.runtime.files.png import PngRows
+from latentwire.runtime.files import PictureOptions, PngRows, load_picture, picture_from, read_items, read_pictures
 from latentwire.runtime.wire.packet import Limits
 
 PLAIN, WHITE, DEEP = PictureOptions(), PictureOptions(background="white"), PictureOptions(depth=8)
@@ -248,6 +247,43 @@ def test_raw_values_are_no_picture(tmp_path):
         load_picture(tmp_path / "a.raw", PLAIN)
     with pytest.raises(InputFileError):
         load_picture(tmp_path / "none.png", PLAIN)
+
+
+def test_a_folder_of_pictures_comes_in_colour_and_in_order(tmp_path):
+    (tmp_path / "inner").mkdir()
+    colours, grey = pixels(5, 6, 3), pixels(7, 8)
+    save(Image.fromarray(colours), tmp_path / "inner" / "b.ppm")
+    save(Image.fromarray(grey), tmp_path / "a.png")
+    save(Image.fromarray(grey), tmp_path / "inner" / "c.gif")
+    (tmp_path / "notes.txt").write_text("no picture")
+    found = read_pictures(tmp_path)
+    wanted = [np.repeat(grey[..., None], 3, 2), colours, np.repeat(grey[..., None], 3, 2)]
+    assert all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
+    assert all(type(picture) is np.ndarray and picture.flags.writeable for picture in found)
+    assert np.array_equal(read_pictures(tmp_path / "a.png")[0], wanted[0])
+    (tmp_path / "deep.png").write_bytes(png16(np.full((4, 4, 1), 1000, np.uint16)))
+    with pytest.raises(InputFileError, match=r"deep\.png: expected samples of 8 bits, found samples of 16"):
+        read_pictures(tmp_path)
+    assert (read_pictures(tmp_path, DEEP)[1] == 3).all()
+
+
+@pytest.mark.parametrize("shape", [(), (4, 4, 2), (4, 4, 4), (2, 4, 4, 3), (0, 4, 3)])
+def test_an_array_that_is_no_picture_is_named(tmp_path, shape):
+    np.save(tmp_path / "a.npy", pixels(1, 1)[0, 0] if shape == () else np.zeros(shape, np.uint8))
+    with pytest.raises(InputFileError, match=r"a\.npy, offset 0: expected a picture uint8 \[H, W\]"):
+        read_pictures(tmp_path / "a.npy")
+
+
+def test_transparency_of_a_deep_grey_is_not_dropped(tmp_path):
+    content = png16(np.full((4, 4, 1), 1000, np.uint16))
+    mark = struct.pack(">I", 2) + b"tRNS" + struct.pack(">H", 1000)
+    mark += struct.pack(">I", zlib.crc32(mark[4:]))
+    (tmp_path / "a.png").write_bytes(content.replace(content[33:], mark + content[33:]))
+    for options in (DEEP, PictureOptions("white", 8)):
+        with pytest.raises(InputFileError, match="expected an opaque picture, found a transparent grey of 16 bits"):
+            load(tmp_path / "a.png", options)
+    with pytest.raises(InputFileError, match="expected samples of 8 bits, or opaque grey of 16"):
+        read_items(tmp_path / "a.png")
 
 
 def test_targa_files_are_not_taken_for_idx(tmp_path):

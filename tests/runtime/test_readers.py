@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentwire.runtime.atomic import whole_file
+from latentwire.runtime.atomic import whole_file, whole_folder
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import InputFileError, InputShapeError, SettingError
-from latentwire.runtime.files.arrays import items_from, read_images, read_items
-from latentwire.runtime.files.items import conform, items_from_stdin, load_items
-from latentwire.runtime.files.results import contact_sheet, write_items
+from latentwire.runtime.files import (
+    conform,
+    contact_sheet,
+    items_from_stdin,
+    load_items,
+    read_images,
+    read_items,
+    read_labelled,
+    write_items,
+)
+from latentwire.runtime.files.items import items_from
 
 CONTRACT = ItemContract("uint8", ("items", 6), (0, 255))
 ITEMS = np.arange(24, dtype=np.uint8).reshape(4, 6)
@@ -92,7 +100,7 @@ def test_an_image_is_one_item_and_a_folder_of_images_many(tmp_path):
         (npz(one=ITEMS, two=ITEMS), "one array beside `labels`, found one, two"),
         (npz(items=ITEMS)[:60], "npz"),
         (b"\x89PNG\r\n\x1a\n and no more", "offset 0: expected an array or an image"),
-        (png(np.zeros((2, 2, 4), np.uint8)), "mode RGBA"),
+        (png(np.zeros((2, 2, 4), np.uint8)), "expected an opaque picture, found alpha: make it opaque first"),
         (b"\0\0\x08\x04" + b"\xff" * 16, "expected .* bytes of values"),
     ],
 )
@@ -100,6 +108,27 @@ def test_a_bad_file_names_the_offset_and_what_was_expected(tmp_path, content, sa
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(InputFileError, match=said):
         read_items(tmp_path / "bad")
+
+
+def test_an_image_is_an_item_in_its_own_dtype(tmp_path):
+    deep = np.arange(6, dtype=np.uint16).reshape(2, 3) * 9999
+    palette = Image.fromarray(np.array([[[9, 8, 7]]], np.uint8)).convert("P", palette=Image.Palette.ADAPTIVE)
+    images = {"deep.png": deep, "deep.tif": deep, "grey.png": ITEMS, "colour.png": np.stack([ITEMS] * 3, -1)}
+    for name, array in images.items():
+        Image.fromarray(array).save(tmp_path / name)
+        found = read_items(tmp_path / name)
+        assert found.dtype == array.dtype and np.array_equal(found, array)
+    palette.save(tmp_path / "palette.png")
+    assert read_items(tmp_path / "palette.png").tolist() == [[[9, 8, 7]]]
+
+
+def test_labels_come_with_an_archive_and_an_image_is_one_item(tmp_path):
+    (tmp_path / "a").write_bytes(npz(items=ITEMS, labels=np.arange(4)))
+    (tmp_path / "b").write_bytes(png(ITEMS))
+    items, labels = read_labelled(tmp_path / "a")
+    assert np.array_equal(items, ITEMS) and labels is not None and labels.tolist() == [0, 1, 2, 3]
+    items, labels = read_labelled(tmp_path / "b")
+    assert np.array_equal(items, ITEMS[None]) and labels is None
 
 
 def test_pickles_are_never_run(tmp_path):
@@ -130,6 +159,35 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert target.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(InputFileError), whole_file(tmp_path / "nowhere" / "out"):
+        pass
+
+
+def test_what_only_one_process_writes_takes_the_place_of_what_a_kill_left(tmp_path):
+    (tmp_path / ".out.tmp").write_bytes(b"left behind, and longer")
+    with whole_file(tmp_path / "out", durable=True, sole=True) as file:
+        file.write(b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out": b"new"}
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "inner" / "out"
+    with pytest.raises(RuntimeError), whole_folder(target) as folder:
+        (folder / "half").touch()
+        raise RuntimeError
+    assert list(target.parent.iterdir()) == []
+    for name in ("first", "second"):
+        (target.parent / ".out.writing").mkdir(exist_ok=True)
+        (target.parent / ".out.writing" / "left behind").touch()
+        with whole_folder(target) as folder:
+            (folder / name).touch()
+            assert not (target / name).exists()
+        assert [path.name for path in target.iterdir()] == [name]
+        assert list(target.parent.iterdir()) == [target]
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputFileError, match="expected a folder that can be written to"),
+        whole_folder(tmp_path / "file" / "out"),
+    ):
         pass
 
 

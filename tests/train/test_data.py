@@ -18,7 +18,8 @@ from latentwire.runtime.errors import (
     InputTypeError,
     LocalError,
 )
-from latentwire.runtime.files.arrays import IDX_TYPES, read_idx, read_npy
+from latentwire.runtime.files import read_idx, read_npy
+from latentwire.runtime.files.arrays import IDX_TYPES
 from latentwire.train.dense.data import DataRequest, from_array, load_data, load_split, split
 
 ITEMS = np.random.default_rng(5).integers(0, 256, (12, 3, 4), dtype=np.uint8)
@@ -125,6 +126,21 @@ def test_folder_of_images(tmp_path: Path, channels: tuple[int, ...]) -> None:
     data = load_data(tmp_path)
     np.testing.assert_array_equal(data.items, images.reshape(3, -1))
     assert data.item_shape == (5, 4, *channels)
+
+
+def test_a_file_is_what_its_first_bytes_say(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ITEMS)
+    (tmp_path / "a.npy").rename(tmp_path / "items.idx")
+    np.testing.assert_array_equal(load_data(tmp_path / "items.idx").items, ITEMS.reshape(12, 12))
+    (tmp_path / "items.npy").write_bytes(gzip.compress(idx_bytes(ITEMS)))
+    np.testing.assert_array_equal(load_data(tmp_path / "items.npy").items, ITEMS.reshape(12, 12))
+
+
+def test_an_image_alone_is_one_item(tmp_path: Path) -> None:
+    Image.fromarray(ITEMS[0]).save(tmp_path / "a.png")
+    data = load_data(tmp_path / "a.png")
+    np.testing.assert_array_equal(data.items, ITEMS[:1].reshape(1, 12))
+    assert data.item_shape == (3, 4)
 
 
 def test_images_of_unequal_size_are_refused_by_name(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
 from latentwire.runtime.errors import InputFileError, InputShapeError
+from latentwire.runtime.files import PictureOptions
 from latentwire.train.cli import IMAGE_OPTIONS
 from latentwire.train.errors import SettingsError
 from latentwire.train.image.cost import cost_of, width_for
@@ -152,11 +153,24 @@ def test_pictures_of_any_kind_become_colour_and_any_size_is_scaled(tmp_path) -> 
 
     (tmp_path / "inner").mkdir()
     Image.new("L", (9, 7), 40).save(tmp_path / "a.png")
-    Image.new("RGBA", (1, 1), (1, 2, 3, 4)).save(tmp_path / "inner/b.png")
+    Image.new("RGBA", (1, 1), (1, 2, 3, 255)).save(tmp_path / "inner/b.png")
     (tmp_path / "notes.txt").write_text("no picture")
     grey, dot = read_photos(tmp_path)
     assert grey.shape == (3, 7, 9) and grey.dtype == torch.uint8 and (grey == 40).all()
     assert [photo.shape[1:] for photo in scaled_copies([grey, dot], (0.5,))] == [(4, 4), (1, 1)]
+
+
+def test_what_would_be_lost_is_refused_by_name_or_asked_for(tmp_path) -> None:
+    from PIL import Image
+
+    Image.new("RGBA", (2, 2), (1, 2, 3, 0)).save(tmp_path / "through.png")
+    with pytest.raises(InputFileError, match=r"through\.png: expected an opaque picture, found alpha"):
+        read_photos(tmp_path)
+    assert (read_photos(tmp_path, PictureOptions(background="white"))[0] == 255).all()
+    Image.fromarray(np.full((2, 2), 1000, np.uint16)).save(tmp_path / "through.png")
+    with pytest.raises(InputFileError, match=r"through\.png: expected samples of 8 bits, found samples of 16"):
+        read_photos(tmp_path)
+    assert (read_photos(tmp_path, PictureOptions(depth=8))[0] == 3).all()
 
 
 def test_a_cut_file_is_named(tmp_path) -> None:

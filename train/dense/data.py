@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentwire.runtime.contract import DTYPES, Array, ItemContract, dtype_range
 from latentwire.runtime.errors import InputError, InputFileError, InputRangeError, InputShapeError, InputTypeError
-from latentwire.runtime.files.arrays import read_idx, read_images, read_npy, read_npz
+from latentwire.runtime.files import read_idx, read_images, read_labelled
 
 READ_AS_FLOAT32 = ("float16", "float32", "float64")
 MNIST_NAMES = ("{part}-{kind}-idx{dimensions}-ubyte", "{part}-{kind}.idx{dimensions}-ubyte")
@@ -89,12 +89,12 @@ class Split:
 
 
 def load_data(path: str | Path, value_range: tuple[float, float] | None = None, limit: int | None = None) -> Dataset:
-    """Items from a file or folder: IDX (plain or .gz), .npy, .npz, images of one size, or a folder with MNIST's files.
+    """Items from a file or folder: IDX (plain or .gz), .npy, .npz, an image, images of one size, or MNIST's files.
 
-    A folder that holds MNIST's files gives the training images. Labels come with MNIST's names and with an .npz's
-    `labels`. The range is that of the dtype for integers and that of the items for floats, unless `value_range` says
-    (low, high). `limit` keeps the first items only. Raises InputFileError for a bad file and other InputErrors for
-    items that cannot be used.
+    A file is what its first bytes say, as for the runtime. A folder that holds MNIST's files gives the training images.
+    Labels come with MNIST's names and with an .npz's `labels`. The range is that of the dtype for integers and that of
+    the items for floats, unless `value_range` says (low, high). `limit` keeps the first items only. Raises
+    InputFileError for a bad file and other InputErrors for items that cannot be used.
     """
     source = _chosen_file(Path(path))
     items, labels = _read(source)
@@ -195,13 +195,9 @@ def _chosen_file(path: Path) -> Path:
 def _read(path: Path) -> tuple[Array, Array | None]:
     if path.is_dir():
         return read_images(path), None
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(".npy"):
-        return read_npy(path), None
-    if name.endswith(".npz"):
-        return read_npz(path)
-    labels = _labels_beside(path)
-    return read_idx(path), None if labels is None else read_idx(labels)
+    items, labels = read_labelled(path)
+    beside = _labels_beside(path) if labels is None else None
+    return items, labels if beside is None else read_idx(beside)
 
 
 def _mnist_file(folder: Path, part: str, kind: str) -> Path | None:

@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.files import PictureOptions, each_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".avif")
+PLAIN = PictureOptions()
+"""A picture with alpha or of 16 bits is refused."""
+
 HELD_BACK = 20
 """Every 20th picture is held back where no other pictures are there to judge on."""
 
@@ -33,40 +36,33 @@ class Material:
         return found.hexdigest()
 
 
-def read_material(data: Path, validation: Path | None) -> Material:
+def read_material(data: Path, validation: Path | None, options: PictureOptions = PLAIN) -> Material:
     """The pictures below ``data``, and those below ``validation``; every 20th of ``data`` is held back if that is None.
 
     A single picture is for both.
 
     Raises:
         InputFileError: a folder has no pictures, or one cannot be read; names it.
+        SettingError: see `read_photos`.
     """
-    photos = read_photos(data)
+    photos = read_photos(data, options)
     if validation is not None:
-        return Material(photos, read_photos(validation))
+        return Material(photos, read_photos(validation, options))
     return Material([photo for at, photo in enumerate(photos) if at % HELD_BACK] or photos, photos[::HELD_BACK])
 
 
-def read_photos(folder: Path) -> list[Tensor]:
-    """All pictures below a folder, in order of their paths: uint8 [3, H, W] each.
+def read_photos(source: Path, options: PictureOptions = PLAIN) -> list[Tensor]:
+    """A picture, or all pictures below a folder in order of their paths: uint8 [3, H, W] each.
+
+    They are read as for encoding (`latentwire.runtime.files`); grey ones become three equal channels.
 
     Raises:
-        InputFileError: there are none, or one cannot be read; names it.
+        InputFileError: there are none, or one cannot be read or not without losing something; names it.
+        SettingError: ``options`` name an unknown colour.
     """
-    from PIL import Image
-
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise InputFileError(f"{folder}: expected pictures ({' '.join(SUFFIXES)}), found none")
-    photos = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                photos.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous())
-        # Pillow's word for a damaged file depends on its format.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-            raise InputFileError(f"{path}: expected a picture, found {fault}") from fault
-    return photos
+    return [
+        torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C")) for picture in each_picture(source, options)
+    ]
 
 
 def scaled_copies(photos: Sequence[Tensor], scales: Sequence[float]) -> list[Tensor]:
