@@ -27,6 +27,7 @@ from latentwire.export.graph.builder import duplicate
 from latentwire.export.image.tables import FAMILY
 from latentwire.export.image.verify import verify_images
 from latentwire.export.transforms import Half
+from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.bundle.bundle import Bundle, open_bundle
 from latentwire.runtime.bundle.manifest import MANIFEST
 from latentwire.runtime.contract import Array
@@ -339,9 +340,8 @@ def write_report(bundle: Path, report: Report) -> None:
     target = bundle / MANIFEST
     document = json.loads(target.read_text(encoding="utf-8"))
     document["parity"] = merged(document["parity"], report.to_json())
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(target)
+    with whole_file(target) as file:
+        file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def merged(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import onnx
 from latentwire.export import measure
 from latentwire.export.assemble import drop_unused
 from latentwire.export.card import write_card
-from latentwire.export.errors import ExportError
+from latentwire.export.folders import own_folder
 from latentwire.export.graph.builder import stamp
 from latentwire.export.storage import store_halves
 from latentwire.runtime.bundle.identity import Identity, Metadata
@@ -93,24 +92,16 @@ class BundleWriter:
 
     def __enter__(self) -> BundleWriter:
         """Start with an empty folder beside the target."""
-        if self.path.exists() and not (self.overwrite and (self.path / MANIFEST).is_file()):
-            hint = "give --overwrite to replace it" if (self.path / MANIFEST).is_file() else "it is not a bundle"
-            raise ExportError(f"{self.path} exists already: name another folder, or remove it ({hint})")
-        self.folder = self.path.parent / f".{self.path.name}.writing"
-        shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "golden").mkdir(parents=True)
+        self._whole = own_folder(self.path, MANIFEST, "a bundle", overwrite=self.overwrite)
+        self.folder = self._whole.__enter__()
+        (self.folder / "golden").mkdir()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Move the bundle to its place, or remove what was begun."""
-        if kind is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            return
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.folder.rename(self.path)
+        self._whole.__exit__(kind, error, trace)
 
     def add_model(self, role: str, variant: str, precision: str, model: onnx.ModelProto) -> None:
         """Check, stamp and write one ONNX file and note it for the manifest."""

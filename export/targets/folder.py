@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
-from latentwire.export.errors import ExportError
+from latentwire.export.folders import own_folder
 from latentwire.export.targets.costs import Cost, costs_of
 from latentwire.export.targets.costs import as_markdown as costs_as_markdown
 from latentwire.export.targets.golden import calibration_of, golden_items, write_golden
@@ -27,31 +26,9 @@ DESCRIPTION = "codec.json"
 """What a target's folder says of itself; not called manifest.json, by which a bundle is known."""
 
 
-@contextmanager
-def whole_folder(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A new folder that gets its name when the block ends without an error, and is removed otherwise.
-
-    Raises:
-        ExportError: something is there that may not be replaced.
-    """
-    ours = (path / DESCRIPTION).is_file()
-    if path.exists() and not (overwrite and ours):
-        hint = "give --overwrite to replace it" if ours else "it is not a target's folder"
-        raise ExportError(f"{path} exists already: name another folder, or remove it ({hint})")
-    folder = path.parent / f".{path.name}.writing"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as fault:
-        raise ExportError(f"{path}: expected a folder that can be written to, found {fault}") from fault
-    try:
-        yield folder
-        if path.exists():
-            shutil.rmtree(path)
-        folder.rename(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+def target_folder(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
+    """A new folder for a target, see `own_folder`."""
+    return own_folder(path, DESCRIPTION, "a target's folder", overwrite=overwrite)
 
 
 def write_target(

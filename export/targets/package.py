@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire.export.targets.folder import whole_folder, write_target
+from latentwire.export.targets.folder import target_folder, write_target
 from latentwire.export.targets.shapes import Shapes
 from latentwire.export.targets.targets import Target, target_named
 from latentwire.export.targets.usability import Usability
@@ -91,7 +91,7 @@ def package_bundle(
     for target in chosen:
         on_stage(f"packaging for {target.title}")
         path = Path(out) / target.name
-        with whole_folder(path, overwrite) as folder:
+        with target_folder(path, overwrite) as folder:
             report = write_target(folder, target, bundle, shape if target.pieces else None, calibration)
         packaged.append(Packaged(target.name, path, tuple(report)))
     return packaged
