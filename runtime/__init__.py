@@ -8,16 +8,28 @@ digits = Decoder("mnist").decode(packet)  # bytes -> uint8 [N, 784]
 ```
 """
 
-from latentwire.runtime.bundle.bundle import Bundle, open_bundle
+from latentwire.runtime.bundle import Bundle, open_bundle
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import LatentwireError, LocalError, RemoteError
 from latentwire.runtime.selftest import SelftestReport, selftest
-from latentwire.runtime.wire.mosaic import Hole, TiledPicture
-from latentwire.runtime.wire.packet import Header, Limits, Status, check_packet, parse_header
-from latentwire.runtime.wire.stream import Damaged, Packet, frame, read_stream, write_stream
-from latentwire.runtime.wire.tiles import Tile, parse_tile
+from latentwire.runtime.wire import (
+    Damaged,
+    Header,
+    Hole,
+    Limits,
+    Packet,
+    Status,
+    Tile,
+    TiledPicture,
+    check_packet,
+    frame,
+    parse_header,
+    parse_tile,
+    read_stream,
+    write_stream,
+)
 
 __all__ = [
     "Bundle",

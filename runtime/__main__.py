@@ -1,5 +1,5 @@
 """`python -m latentwire.runtime` is the command `latentwire`."""
 
-from latentwire.runtime.cli.group import main
+from latentwire.runtime.cli import main
 
 main(prog_name="latentwire")

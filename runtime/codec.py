@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.bundle import Bundle, Identity
 from latentwire.runtime.errors import ProviderError
-from latentwire.runtime.session.profiles import profile_named
-from latentwire.runtime.session.providers import Asked, Chosen, alternatives
-from latentwire.runtime.session.session import Placement
+from latentwire.runtime.session import Asked, Chosen, Placement, alternatives, profile_named
 from latentwire.runtime.source import Sessions, Source, open_source
-from latentwire.runtime.wire.packet import Limits
+from latentwire.runtime.wire import Limits
 
 
 class CodecHalf:
@@ -60,6 +58,11 @@ class CodecHalf:
         """Which models do the work of one packet, and where each runs."""
         roles = self._PIECES if self._by_pieces else (self._ROLE,)
         return tuple(self._sessions[role].placement for role in roles)
+
+    @property
+    def identity(self) -> Identity:
+        """What all files of the codec say alike: its family, both contracts, limits."""
+        return self._identity
 
     @property
     def codec_id(self) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError
+from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError, SettingError
 from latentwire.runtime.strictjson import Fields
 
 QUALITIES = 256
 """Quality is 0 .. 255: smaller packets at the one end, better items at the other."""
 DTYPES = ("uint8", "uint16", "int16", "float32")
+
+ITEMS_AXIS = "items"
+"""Name of a first axis along which items stand."""
 
 Array = npt.NDArray[Any]
 Axis = int | str | tuple[int, ...]
@@ -58,7 +61,7 @@ class ItemContract:
             raise InputTypeError(f"expected items of dtype {', '.join(DTYPES)}, found {items.dtype.name}: convert them")
         if items.ndim < 2 or 0 in items.shape:
             raise InputShapeError(f"expected items [N, ...], none of them empty, found shape {list(items.shape)}")
-        return cls(items.dtype.name, ("items", *items.shape[1:]), dtype_range(items.dtype.name))
+        return cls(items.dtype.name, (ITEMS_AXIS, *items.shape[1:]), dtype_range(items.dtype.name))
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
@@ -78,6 +81,34 @@ class ItemContract:
             return False
         channels = self.shape[2]
         return not isinstance(channels, str) and set(_lengths(channels)) <= {1, 3}
+
+    def require_picture(self) -> None:
+        """Nothing if one item is a picture.
+
+        Raises:
+            SettingError: it is not.
+        """
+        if not self.is_picture:
+            raise SettingError(f"expected a codec of pictures, found one of {self.describe_shape()}")
+
+    def completed(self, items: Array) -> Array:
+        """The same values with the axis of length 1 that may be left out: of one item, or of a single channel.
+
+        An array that lacks neither is returned as it is, for `validate` to say what is wrong with it. Where both could
+        be missing, ``items`` as the name of the first axis decides: one item becomes a batch of one; else the last axis
+        is added, so that any grey picture is one.
+
+        Args:
+            items: an array of the contract's shape, or without its first or its last axis.
+        """
+        if not isinstance(items, np.ndarray) or items.ndim != len(self.shape) - 1:
+            return items
+        first, last = self.shape[0], self.shape[-1]
+        is_one = isinstance(first, str) and _fits(items.shape, self.shape[1:])
+        is_single = not isinstance(last, str) and 1 in _lengths(last) and _fits(items.shape, self.shape[:-1])
+        if is_one and (first == ITEMS_AXIS or not is_single):
+            return items[None]
+        return items[..., None] if is_single else items
 
     def validate(self, items: Array) -> Array:
         """The items, if they are what the contract says.
@@ -103,10 +134,7 @@ class ItemContract:
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of that shape has every axis as the contract wants it."""
-        pairs = zip(shape, self.shape, strict=False)
-        return len(shape) == len(self.shape) and all(
-            length in _lengths(axis) if not isinstance(axis, str) else length > 0 for length, axis in pairs
-        )
+        return _fits(shape, self.shape)
 
     def describe_shape(self) -> str:
         """The shape as text, names included: ``[items, 784]``, ``[height, width, 1 or 3]``."""
@@ -163,6 +191,13 @@ def dtype_range(dtype: str) -> tuple[float, float]:
     limits = np.finfo(dtype) if dtype == "float32" else np.iinfo(dtype)
     kind = float if dtype == "float32" else int
     return kind(limits.min), kind(limits.max)
+
+
+def _fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
+    return len(shape) == len(axes) and all(
+        length > 0 if isinstance(axis, str) else length in _lengths(axis)
+        for length, axis in zip(shape, axes, strict=True)
+    )
 
 
 def _is_axis(axis: object) -> bool:

@@ -11,10 +11,21 @@ import numpy as np
 
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import InputTypeError, RemoteError, SettingError
-from latentwire.runtime.wire.mosaic import MAX_PIXELS, TiledPicture, decode_tiles
-from latentwire.runtime.wire.packet import Status, check_packet, parse_header, verdict
-from latentwire.runtime.wire.stream import DEFAULT_MAX_PACKET, LENGTH, Damaged, Packet, read_stream
+from latentwire.runtime.errors import InputTypeError, RemoteError
+from latentwire.runtime.wire import (
+    DEFAULT_MAX_PACKET,
+    LENGTH,
+    MAX_PIXELS,
+    Damaged,
+    Packet,
+    Status,
+    TiledPicture,
+    check_packet,
+    decode_tiles,
+    parse_header,
+    read_stream,
+    verdict,
+)
 
 DEFAULT_BATCH = 64
 BATCH_PIXELS = 1 << 22
@@ -143,8 +154,7 @@ class Decoder(CodecHalf):
             RemoteError: not one record is an intact tile; the first one's error.
             SettingError: ``out`` has another shape or dtype than the picture, or not a codec of pictures.
         """
-        if not self.contract.is_picture:
-            raise SettingError(f"expected a codec of pictures, found one of {self.contract.describe_shape()}")
+        self.contract.require_picture()
         return decode_tiles(self, records, out, max_pixels)
 
     def latents(self, packet: Bytes) -> Array:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.bundle import Bundle
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.session.providers import PROVIDERS, Asked, available, known_provider
-from latentwire.runtime.session.session import Placement
+from latentwire.runtime.session import PROVIDERS, Asked, Placement, available, known_provider
 
 
 @dataclass(frozen=True)

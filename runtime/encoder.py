@@ -11,8 +11,8 @@ from latentwire.runtime.budget import highest_quality
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputLimitError, SettingError
-from latentwire.runtime.session.session import scalar
-from latentwire.runtime.wire.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, encode_tiles
+from latentwire.runtime.session import scalar
+from latentwire.runtime.wire import DEFAULT_OVERLAP, DEFAULT_TILE, encode_tiles
 
 DEFAULT_BATCH = 64
 
@@ -44,6 +44,11 @@ class Encoder(CodecHalf):
     def contract(self) -> ItemContract:
         """dtype, shape and range of the items."""
         return self._identity.input
+
+    @property
+    def default_batch(self) -> int:
+        """Items in a packet when none is asked for."""
+        return DEFAULT_BATCH if self.batches else 1
 
     def encode(self, items: Array, quality: int | None = None, *, max_bytes: int | None = None) -> bytes:
         """One packet.
@@ -86,8 +91,7 @@ class Encoder(CodecHalf):
             SettingError: ``batch`` is below 1, or above 1 where the codec takes one item at a time.
             InputError: as in `encode`, when the packet's turn comes.
         """
-        most = DEFAULT_BATCH if self.batches else 1
-        count = most if batch is None else batch
+        count = self.default_batch if batch is None else batch
         if count < 1 or (count > 1 and not self.batches):
             raise SettingError(f"expected a batch from 1{'' if self.batches else ' to 1'}, found {count}")
         arriving = iter(items)
@@ -113,25 +117,17 @@ class Encoder(CodecHalf):
             SettingError: ``tile`` or ``overlap`` out of range, or not a codec of pictures.
             InputError: as in `encode`; `InputLimitError` when a tile is larger than a packet may hold.
         """
-        if not self.contract.is_picture:
-            raise SettingError(f"expected a codec of pictures, found one of {self.contract.describe_shape()}")
-        return encode_tiles(self, self.contract.validate(self._completed(picture)), quality, tile, overlap)
+        self.contract.require_picture()
+        checked = self.contract.validate(self.contract.completed(picture))
+        return encode_tiles(self, checked, quality, tile, overlap)
 
     def _checked(self, items: Array) -> Array:
-        checked = self.contract.validate(self._completed(items))
+        checked = self.contract.validate(self.contract.completed(items))
         size = self._size(checked)
         if not self._limits.allow(size):
-            advice = "encode it as tiles, or as smaller ones" if self.contract.is_picture else "use more packets"
+            advice = "use more packets" if self.batches else "encode smaller ones, or a picture as tiles"
             raise InputLimitError(f"expected a size of {self._limits.describe()}, found {list(size)}: {advice}")
         return checked
-
-    def _completed(self, items: Array) -> Array:
-        """One item becomes a batch of one, a grey picture one of a single channel."""
-        if not isinstance(items, np.ndarray) or items.ndim != len(self.contract.shape) - 1:
-            return items
-        if self.batches:
-            return items[None]
-        return items[..., None] if self.contract.is_picture else items
 
     def _size(self, items: Array) -> tuple[int, ...]:
         return tuple(items.shape[axis] for axis in self._identity.size_axes)

@@ -11,15 +11,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentwire.runtime.bundle.bundle import find_codec, open_bundle
-from latentwire.runtime.bundle.identity import Metadata
-from latentwire.runtime.bundle.manifest import Manifest
-from latentwire.runtime.bundle.onnxfile import METADATA_KEY, MODEL_FIELDS, WireField, read_metadata, wire_fields
+from latentwire.runtime.bundle import (
+    METADATA_KEY,
+    MODEL_FIELDS,
+    Manifest,
+    Metadata,
+    WireField,
+    find_codec,
+    open_bundle,
+    read_metadata,
+    wire_fields,
+)
 from latentwire.runtime.errors import InputFileError, RemoteError
-from latentwire.runtime.files.arrays import ZIP_MAGIC
-from latentwire.runtime.wire.packet import CHECKSUM_BYTES, PREFIX_BYTES, STATE_BYTES, Header, check_packet, parse_header
-from latentwire.runtime.wire.stream import Damaged, is_packet, read_stream
-from latentwire.runtime.wire.tiles import TILE_BYTES, parse_tile
+from latentwire.runtime.files import ZIP_MAGIC
+from latentwire.runtime.wire import (
+    CHECKSUM_BYTES,
+    PREFIX_BYTES,
+    STATE_BYTES,
+    TILE_BYTES,
+    Damaged,
+    Header,
+    check_packet,
+    is_packet,
+    parse_header,
+    parse_tile,
+    read_stream,
+)
 
 SHOWN_BYTES = 16
 

@@ -14,15 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from latentwire.runtime.bundle.bundle import Bundle, open_bundle
-from latentwire.runtime.bundle.manifest import EXACT, GoldenCase
+from latentwire.runtime.bundle import EXACT, Bundle, GoldenCase, open_bundle
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import RemoteError, SelftestError
-from latentwire.runtime.session.profiles import profile_named
-from latentwire.runtime.session.providers import ON_CPU, Asked
-from latentwire.runtime.session.session import Session, scalar
+from latentwire.runtime.session import ON_CPU, Asked, Session, profile_named, scalar
 
 FLOAT_TOLERANCE = 1e-4
 """Share of the contract's range by which a float output may differ; whole numbers may differ by one level."""

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from latentwire.runtime.bundle.bundle import Bundle, find_codec, open_bundle
-from latentwire.runtime.bundle.identity import Identity
-from latentwire.runtime.bundle.manifest import EXACT
-from latentwire.runtime.bundle.onnxfile import read_metadata
+from latentwire.runtime.bundle import EXACT, Bundle, Identity, find_codec, open_bundle, read_metadata
 from latentwire.runtime.errors import BundleNotFoundError, VariantError
-from latentwire.runtime.session.profiles import Profile
-from latentwire.runtime.session.providers import CPU, ON_CPU, Chosen
-from latentwire.runtime.session.session import Session
+from latentwire.runtime.session import CPU, ON_CPU, Chosen, Profile, Session
 
 CODER = ("pack", "unpack")
 """The integer pieces: one variant, always on the CPU, where int64 is exact and a Scan step is cheap."""

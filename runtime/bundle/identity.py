@@ -8,7 +8,7 @@ from typing import Any
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import ManifestError
 from latentwire.runtime.strictjson import Fields
-from latentwire.runtime.wire.packet import MAX_DIMENSIONS, PACKET_VERSION, Limits
+from latentwire.runtime.wire import MAX_DIMENSIONS, PACKET_VERSION, Limits
 
 SCHEMA = 1
 ROLES = ("encoder", "decoder", "analysis", "pack", "unpack", "synthesis")

@@ -11,9 +11,9 @@ from typing import Any
 from latentwire.runtime.bundle.identity import MAX_SIZE, ROLES, SCHEMA, Identity
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import ManifestError, VariantError
-from latentwire.runtime.session.providers import CPU, PROVIDERS
+from latentwire.runtime.session import CPU, PROVIDERS
 from latentwire.runtime.strictjson import Fields
-from latentwire.runtime.wire.packet import PACKET_VERSION, Limits
+from latentwire.runtime.wire import PACKET_VERSION, Limits
 
 MANIFEST = "manifest.json"
 EXACT = "exact"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentwire.runtime.contract import DTYPES, ItemContract, dtype_range
-from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError
+from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError, SettingError
 
 DIGITS = ItemContract("uint8", ("items", 4), (0, 16))
 FLOATS = ItemContract("float32", ("items", 2), (-1.0, 1.0))
@@ -37,6 +37,46 @@ def test_items_that_fit_are_returned_as_they_are():
 def test_items_that_do_not_fit_name_what_is_wrong(contract, items, error, said):
     with pytest.raises(error, match=said):
         contract.validate(items)
+
+
+WINDOWS = ItemContract("float32", ("items", "samples", 1), (-1.0, 1.0))
+LEADS = ItemContract("int16", ("windows", 5, (1, 2)), (-9, 9))
+
+
+@pytest.mark.parametrize(
+    ("contract", "found", "completed"),
+    [
+        (DIGITS, (4,), (1, 4)),
+        (DIGITS, (3, 4), (3, 4)),
+        (DIGITS, (5,), (5,)),
+        (PICTURES, (7, 9), (7, 9, 1)),
+        (PICTURES, (7, 3), (7, 3, 1)),
+        (PICTURES, (1, 1), (1, 1, 1)),
+        (PICTURES, (7, 9, 3), (7, 9, 3)),
+        (PICTURES, (7,), (7,)),
+        (PICTURES, (0, 9), (0, 9)),
+        (WINDOWS, (7, 1), (1, 7, 1)),
+        (WINDOWS, (3, 7), (3, 7, 1)),
+        (LEADS, (5, 2), (1, 5, 2)),
+        (LEADS, (5, 1), (1, 5, 1)),
+        (LEADS, (3, 5), (3, 5, 1)),
+        (LEADS, (3, 4), (3, 4)),
+        (ItemContract("uint8", (4, 4), (0, 9)), (4,), (4,)),
+    ],
+    ids=str,
+)
+def test_an_axis_of_length_1_may_be_left_out(contract, found, completed):
+    assert contract.completed(np.zeros(found, contract.dtype)).shape == completed
+
+
+def test_what_is_no_array_is_left_for_the_check_to_name():
+    assert DIGITS.completed([1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
+def test_a_contract_of_pictures_is_asked_for_by_name():
+    PICTURES.require_picture()
+    with pytest.raises(SettingError, match=r"expected a codec of pictures, found one of \[items, 4\]"):
+        DIGITS.require_picture()
 
 
 def test_floats_of_the_full_range_are_still_refused_when_not_finite():
