@@ -1,7 +1,27 @@
-"""The command `latentwire`, and what the commands of other rooms share with it."""
+"""The command `latentwire`, and what the commands of other rooms and layers share with it."""
 
-from latentwire.runtime.cli.commands import asked, place_options, refuse_for
 from latentwire.runtime.cli.group import main
-from latentwire.runtime.cli.jobs import STDIO
+from latentwire.runtime.cli.options import (
+    FILE,
+    FOLDER,
+    ExampleCommand,
+    Option,
+    Place,
+    json_option,
+    option_group,
+    place_options,
+    reading_options,
+)
 
-__all__ = ["STDIO", "asked", "main", "place_options", "refuse_for"]
+__all__ = [
+    "FILE",
+    "FOLDER",
+    "ExampleCommand",
+    "Option",
+    "Place",
+    "json_option",
+    "main",
+    "option_group",
+    "place_options",
+    "reading_options",
+]

@@ -13,9 +13,9 @@ import click
 
 from latentwire.runtime.cli.commands import decode, doctor, encode, inspect, selftest
 from latentwire.runtime.errors import LatentwireError, MissingExtraError
+from latentwire.runtime.plugins import DISTRIBUTION, Plugins, extra_of, is_ours, missing_extra
 
-ENTRY_POINTS = "latentwire.commands"
-DISTRIBUTION = "latentwire"
+COMMANDS = Plugins("latentwire.commands", "a command")
 
 
 class Failure(click.ClickException):
@@ -36,12 +36,12 @@ class LayeredGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, sorted."""
-        return sorted({*super().list_commands(ctx), *_registered()})
+        return sorted({*super().list_commands(ctx), *COMMANDS.names()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, or None."""
         own = super().get_command(ctx, cmd_name)
-        entry = _registered().get(cmd_name)
+        entry = COMMANDS.entries().get(cmd_name)
         return own if own is not None or entry is None else _load(entry)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -51,14 +51,10 @@ class LayeredGroup(click.Group):
         except LatentwireError as error:
             raise Failure(error) from error
         except ModuleNotFoundError as error:
-            entry = _registered().get(ctx.invoked_subcommand or "")
-            if entry is None or _is_ours(error):
+            entry = COMMANDS.entries().get(ctx.invoked_subcommand or "")
+            if entry is None or is_ours(error):
                 raise
             raise Failure(_missing(entry, error)) from error
-
-
-def _registered() -> dict[str, importlib.metadata.EntryPoint]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
 def _load(entry: importlib.metadata.EntryPoint) -> click.Command:
@@ -66,15 +62,10 @@ def _load(entry: importlib.metadata.EntryPoint) -> click.Command:
     try:
         command: click.Command = entry.load()
     except ModuleNotFoundError as error:
-        if _is_ours(error):
+        if is_ours(error):
             raise
         return _absent(entry, _missing(entry, error))
     return command
-
-
-def _is_ours(error: ModuleNotFoundError) -> bool:
-    """A module of Latentwire itself is missing: that is a fault in the package, not a missing extra."""
-    return (error.name or "").partition(".")[0] == DISTRIBUTION
 
 
 def _absent(entry: importlib.metadata.EntryPoint, error: MissingExtraError) -> click.Command:
@@ -82,21 +73,11 @@ def _absent(entry: importlib.metadata.EntryPoint, error: MissingExtraError) -> c
         raise error
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    return click.Command(entry.name, settings, refuse, short_help=f"(needs the {_extra(entry)} extra)")
+    return click.Command(entry.name, settings, refuse, short_help=f"(needs the {extra_of(entry)} extra)")
 
 
 def _missing(entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError) -> MissingExtraError:
-    extra = _extra(entry)
-    return MissingExtraError(
-        f"`latentwire {entry.name}` needs the {extra} extra ({error.name} is missing): "
-        f"pip install '{DISTRIBUTION}[{extra}]'"
-    )
-
-
-def _extra(entry: importlib.metadata.EntryPoint) -> str:
-    """The extra named like the command, or like the layer that it belongs to."""
-    extras = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
-    return entry.name if entry.name in extras else entry.module.split(".")[1]
+    return missing_extra(f"`latentwire {entry.name}`", entry, error)
 
 
 @click.group(cls=LayeredGroup, context_settings={"help_option_names": ["-h", "--help"]})

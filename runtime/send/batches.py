@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.send.spool import Mark
-from latentwire.runtime.wire.envelope import MAX_FIELD, Notes
+from latentwire.runtime.wire import MAX_FIELD, Notes
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
@@ -18,26 +17,17 @@ from typing import Any
 import click
 
 from latentwire.runtime.atomic import whole_file
-from latentwire.runtime.cli.commands import asked, place_options, refuse_for
-from latentwire.runtime.cli.jobs import STDIO
-from latentwire.runtime.contract import Array
-from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
-from latentwire.runtime.errors import InputFileError, SettingError
-from latentwire.runtime.files.items import load_items
-from latentwire.runtime.files import PictureOptions, load_picture
+from latentwire.runtime.cli import FILE, FOLDER, ExampleCommand, Place, json_option, place_options, reading_options
+from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.families import STDIO, Reading, family_for, refuse_others
 from latentwire.runtime.send.errors import RefusedError, UndeliveredError
 from latentwire.runtime.send.feed import FileFeed
-from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access
-from latentwire.runtime.send.rate import Backoff
-from latentwire.runtime.send.sender import CLOSE_SECONDS, DEFAULT_SPOOL, Rate, Sender, Status
+from latentwire.runtime.send.options import Sending, Watching, sending_options, watching_options
+from latentwire.runtime.send.sender import CLOSE_SECONDS, Sender, Status
 from latentwire.runtime.send.sources import finished_files, npy_frames, raw_frames
-from latentwire.runtime.send.spool import POLICIES, Bounds, Policy
 from latentwire.runtime.send.view import read_refused, read_totals
-from latentwire.runtime.wire.seal import Keys, draw_key
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-TOKEN = "LATENTWIRE_TOKEN"
-BATCH_SECONDS = 1.0
+from latentwire.runtime.wire import draw_key
 
 
 class StoppedError(Exception):
@@ -82,125 +72,49 @@ class Stop:
             raise StoppedError
 
 
-@click.command()
+@click.command(
+    cls=ExampleCommand, example="latentwire send photo camera/ --to https://host:8470 --token-file token --delete"
+)
 @click.argument("codec")
 @click.argument("source", type=click.Path(exists=True, allow_dash=True))
-@click.option("--to", required=True, envvar="LATENTWIRE_TO", help="Server: https, http, mqtts or mqtt URL.")
-@click.option("--spool", type=FILE, default=DEFAULT_SPOOL, show_default=True, help="File for what waits.")
-@click.option("--device", help="Name of this sender; the host's otherwise.")
-@click.option("--token-file", type=FILE, help=f"File that holds the token; ${TOKEN} otherwise.")
-@click.option("--ca", type=FILE, help="Certificates (PEM) to trust instead of the system's.")
-@click.option("--insecure-http", is_flag=True, help="Send the token over plain http:// to another machine.")
-@click.option("--keys", type=FILE, help="File of keys: seal packets.")
-@click.option("--seal", help="Name of the key; the device's otherwise.")
-@click.option("--quality", "-q", type=click.IntRange(0, 255), help="While little waits; the codec's default otherwise.")
-@click.option("--min-quality", type=click.IntRange(0, 255), default=0, show_default=True, help="When much waits.")
-@click.option("--max-bytes", type=click.IntRange(1), help="Of one packet.")
-@click.option("--max-bandwidth", type=click.FloatRange(1), help="Bytes a second.")
-@click.option("--batch", type=click.IntRange(1), help=f"Items in a packet; {DEFAULT_BATCH}, of pictures 1.")
-@click.option("--batch-seconds", type=float, default=BATCH_SECONDS, show_default=True, help="An item waits at most.")
-@click.option(
-    "--spool-bytes", type=click.IntRange(1), default=Bounds.bytes, show_default=True, help="Bound of the spool."
-)
-@click.option("--spool-seconds", type=float, help="Packets that are older are dropped.")
-@click.option("--when-full", type=click.Choice(POLICIES), default=Bounds.policy, show_default=True, help="What goes.")
-@click.option("--in-flight", type=click.IntRange(1, 64), default=IN_FLIGHT, show_default=True, help="Packets at once.")
-@click.option("--timeout", type=click.FloatRange(0.1), default=TIMEOUT, show_default=True, help="Seconds to an answer.")
-@click.option("--max-backoff", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds between tries.")
-@click.option("--settle", type=float, default=1.0, show_default=True, help="A file unchanged so long is finished.")
-@click.option("--once", is_flag=True, help="Take the files that are in the folder, and end.")
-@click.option("--delete", is_flag=True, help="Remove files when they are in the spool.")
-@click.option("--wait", type=click.FloatRange(0), help="Seconds for the server at the end; for ever otherwise.")
-@click.option("--raw", is_flag=True, help="Values without a header arrive on stdin.")
-@click.option("--background", help="Pictures: the colour behind alpha (white, #204060); refused otherwise.")
-@click.option("--depth", type=click.Choice(["8"]), help="Pictures: keep the upper 8 of 16 bits; refused otherwise.")
-@click.option("--variant", help="Variant of the transform; the bundle's default otherwise.")
-@place_options
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as one JSON document.")
+@sending_options
+@watching_options
+@reading_options
+@place_options()
+@json_option("Print what was done as one JSON document.")
 def send(
-    codec: str,
-    source: str,
-    to: str,
-    spool: Path,
-    device: str | None,
-    token_file: Path | None,
-    ca: Path | None,
-    insecure_http: bool,
-    keys: Path | None,
-    seal: str | None,
-    quality: int | None,
-    min_quality: int,
-    max_bytes: int | None,
-    max_bandwidth: float | None,
-    batch: int | None,
-    batch_seconds: float,
-    spool_bytes: int,
-    spool_seconds: float | None,
-    when_full: Policy,
-    in_flight: int,
-    timeout: float,
-    max_backoff: float,
-    settle: float,
-    once: bool,
-    delete: bool,
-    wait: float | None,
-    raw: bool,
-    background: str | None,
-    depth: str | None,
-    variant: str | None,
-    providers: tuple[str, ...],
-    profile: str,
-    as_json: bool,
+    codec: str, source: str, sending: Sending, watching: Watching, reading: Reading, place: Place, as_json: bool
 ) -> None:
     """Encode SOURCE with CODEC and send the packets to a server; what it has not acknowledged waits on the disk.
 
     SOURCE is a file, a folder that is watched, or - for stdin: arrays in .npy format one behind the other, or with
     --raw records of values. What was taken from files is remembered in the spool, whatever happens to this process.
     """
-    encoder = Encoder(codec, variant=variant, providers=asked(providers), profile=profile)
-    if encoder.contract.is_picture:
-        refuse_for(raw, "items", "--raw", "values without a size are no picture: send arrays")
-    else:
-        for name, value in (("--background", background), ("--depth", depth)):
-            refuse_for(value is not None, "pictures", name, "this one is of items")
-    options = PictureOptions(background, None if depth is None else int(depth))
-    stop = Stop()
-    sender = Sender(
-        encoder,
-        to,
-        spool=spool,
-        device=device,
-        batch=batch or (DEFAULT_BATCH if encoder.batches else 1),
-        batch_seconds=batch_seconds,
-        rate=Rate(quality, min_quality, max_bytes, max_bandwidth),
-        bounds=Bounds(spool_bytes, spool_seconds, when_full),
-        access=Access(token_of(token_file), ca, insecure_http),
-        keys=None if keys is None else Keys.load(keys),
-        seal=seal,
-        timeout=timeout,
-        in_flight=in_flight,
-        backoff=Backoff(longest=max_backoff),
-    )
+    encoder = place.encoder(codec)
+    family = family_for(encoder.identity)
+    refuse_others(family, reading.asked)
+    stop, sender = Stop(), sending.sender(encoder)
     with stop.caught(), sender:
-        feed = FileFeed(sender, partial(load, encoder=encoder, options=options), delete=delete)
+        load = partial(family.load, contract=encoder.contract, reading=reading)
+        feed = FileFeed(sender, load, delete=watching.delete)
         if source == STDIO:
-            feed_stdin(sender, encoder, stop, raw=raw)
+            feed_stdin(sender, encoder.contract, stop, raw=reading.raw)
         elif Path(source).is_dir():
-            feed_folder(sender, feed, Path(source), stop.asked, settle, once=once)
+            feed_folder(sender, feed, Path(source), stop.asked, watching.settle, once=watching.once)
         elif feed.take(Path(source)) == 0 and not feed.faults:
             click.echo(f"latentwire: {source} was taken before: change it to send it again", err=True)
-        idle = finish(sender, stop.asked, wait)
+        idle = finish(sender, stop.asked, watching.wait)
         feed.sweep()
         status = sender.status()
     report(status, as_json)
     if feed.faults:
         raise feed.faults[0]
-    raise_on_rest(status, idle or stop.asked.is_set(), spool)
+    raise_on_rest(status, idle or stop.asked.is_set(), sending.spool)
 
 
-def feed_stdin(sender: Sender, encoder: Encoder, stop: Stop, *, raw: bool) -> None:
+def feed_stdin(sender: Sender, contract: ItemContract, stop: Stop, *, raw: bool) -> None:
     """Put frames until stdin ends, or a signal comes."""
-    frames = raw_frames(stop.read, encoder.contract) if raw else npy_frames(stop.read)
+    frames = raw_frames(stop.read, contract) if raw else npy_frames(stop.read)
     try:
         for items in frames:
             sender.put(items)
@@ -220,12 +134,6 @@ def feed_folder(
             return
 
 
-def load(path: Path, encoder: Encoder, options: PictureOptions) -> Array | list[Array]:
-    """A file's items, or its picture as the only one of a list."""
-    contract = encoder.contract
-    return [load_picture(path, options)] if contract.is_picture else load_items(path, contract)
-
-
 def finish(sender: Sender, stop: threading.Event, wait: float | None) -> bool:
     """Wait for the server, but not much longer once a signal has come; whether nothing is left."""
     left = wait
@@ -235,20 +143,6 @@ def finish(sender: Sender, stop: threading.Event, wait: float | None) -> bool:
             return True
         left = None if left is None else left - step
     return sender.flush(CLOSE_SECONDS if stop.is_set() else 0)
-
-
-def token_of(path: Path | None) -> str | None:
-    """The token from a file, or else from the environment.
-
-    Raises:
-        SettingError: the file cannot be read.
-    """
-    if path is None:
-        return os.environ.get(TOKEN)
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise SettingError(f"expected a token in {path}, found: {fault}") from fault
 
 
 def report(status: Status, as_json: bool) -> None:
@@ -279,12 +173,10 @@ def raise_on_rest(status: Status, idle: bool, spool: Path) -> None:
         )
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire spool latentwire.spool --export refused")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--export", type=click.Path(file_okay=False, path_type=Path), help="Write refused packets to this folder."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--export", type=FOLDER, help="Write refused packets to this folder.")
+@json_option()
 def spool(file: Path, export: Path | None, as_json: bool) -> None:
     """Show what waits in the spool FILE, and what was refused and why; a sender may have it open."""
     name, device, totals = read_totals(file)
@@ -310,7 +202,7 @@ def spool(file: Path, export: Path | None, as_json: bool) -> None:
         click.echo(f"refused {envelope.sequence}, {len(packet.parcel.body)} bytes: {packet.error}: {packet.message}")
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire key gate-3 --keys keys.json")
 @click.argument("name")
 @click.option("--keys", type=FILE, required=True, help="File of keys; made if it is not there.")
 def key(name: str, keys: Path) -> None:

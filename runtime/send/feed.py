@@ -5,7 +5,7 @@ How far a file was taken is stored in the same transaction as the packet that to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,11 +23,11 @@ class FileFeed:
 
     Args:
         sender: where their items go.
-        load: a file's items [N, ...], or a list of one picture.
+        load: a file's items, one by one or as an array [N, ...].
         delete: remove a file when its items are in the spool.
     """
 
-    def __init__(self, sender: Sender, load: Callable[[Path], Array | list[Array]], *, delete: bool = False) -> None:
+    def __init__(self, sender: Sender, load: Callable[[Path], Sequence[Array]], *, delete: bool = False) -> None:
         self._sender, self._load, self._delete = sender, load, delete
         self._tried: dict[Path, str] = {}
         self._to_delete: list[Path] = []

@@ -7,16 +7,14 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import SplitResult, urlsplit
 
-from latentwire.runtime.errors import MissingExtraError, SettingError
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.errors import SettingError
+from latentwire.runtime.wire import Envelope
 
 TIMEOUT = 30.0
 """Seconds without an answer after which a packet is sent again."""
 IN_FLIGHT = 8
 """Packets on their way at once."""
-SCHEMES = ("http", "https", "mqtt", "mqtts")
 
 
 @dataclass(frozen=True)
@@ -105,53 +103,9 @@ class Access:
             raise SettingError(f"expected certificates (PEM) in {self.ca}, found: {fault}") from fault
 
 
-def link_to(url: str, device: str, access: Access, timeout: float = TIMEOUT, in_flight: int = IN_FLIGHT) -> Link:
-    """The transport that a URL names.
-
-    Args:
-        url: ``https://host:port``, ``http://``, ``mqtts://user:password@host:port`` or ``mqtt://``.
-        device: name of this sender.
-        access: token and certificates.
-        timeout: seconds to wait for an answer.
-        in_flight: packets on their way at once.
-
-    Raises:
-        SettingError: another kind of URL, or a token would go over plain http:// to another machine.
-        MissingExtraError: the extra `send` is not installed.
-    """
-    parts = _parts(url)
-    try:
-        if parts.scheme in ("mqtt", "mqtts"):
-            from latentwire.runtime.send.mqtt import MqttLink
-
-            return MqttLink(parts, device, access, timeout, in_flight)
-        from latentwire.runtime.send.http import HttpLink
-    except ModuleNotFoundError as fault:
-        raise MissingExtraError("sending needs the send extra: pip install 'latentwire[send]'") from fault
-    if access.token and parts.scheme == "http" and not is_loopback(parts.hostname or "") and not access.insecure_http:
-        raise SettingError(
-            "expected https:// for a token, found http:// to another machine, where anybody on the way can read it: "
-            "use https://, or allow it (--insecure-http)"
-        )
-    return HttpLink(parts, access, timeout, in_flight)
-
-
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, told by its name alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def _parts(url: str) -> SplitResult:
-    """A URL's parts; messages leave out the URL, which may hold a password."""
-    expected = "expected https://HOST:PORT, http://, mqtts:// or mqtt:// for the server"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as fault:
-        raise SettingError(f"{expected}, found a URL that is none: {fault}") from fault
-    if parts.scheme not in SCHEMES or not parts.hostname or parts.query or parts.fragment:
-        raise SettingError(f"{expected}, found another kind of URL")
-    return parts

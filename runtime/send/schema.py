@@ -21,7 +21,7 @@ from pathlib import Path
 from latentwire.runtime.atomic import sync_folder
 from latentwire.runtime.errors import EnvelopeError, SettingError
 from latentwire.runtime.send.errors import SpoolDamagedError, SpoolError, SpoolFullError, SpoolMismatchError
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire import Envelope
 
 APPLICATION = 0x4C577370
 """`LWsp` as SQLite's application id."""

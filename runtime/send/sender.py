@@ -16,14 +16,14 @@ import numpy as np
 from latentwire.runtime.contract import Array
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import BudgetError, EnvelopeError, InputError, LocalError, SettingError
-from latentwire.runtime.files.items import conform
+from latentwire.runtime.families import family_for
 from latentwire.runtime.send.batches import Batcher, Item
 from latentwire.runtime.send.courier import Courier
-from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link, Parcel, link_to
+from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link, Parcel
 from latentwire.runtime.send.rate import Backoff, QualityControl, TokenBucket
 from latentwire.runtime.send.spool import Bounds, Mark, Spool
-from latentwire.runtime.wire.envelope import Envelope, Notes
-from latentwire.runtime.wire.seal import OVERHEAD, Keys
+from latentwire.runtime.send.transports import link_to
+from latentwire.runtime.wire import OVERHEAD, Envelope, Keys, Notes
 
 DEFAULT_SPOOL = "latentwire.spool"
 CLOSE_SECONDS = 5.0
@@ -102,7 +102,7 @@ class Sender:
         SettingError: an argument that makes no sense, or not with this codec.
         SpoolError: the spool cannot be used; the subclass says why.
         KeyFileError: there is no key of that name.
-        MissingExtraError: the extra `send` is not installed.
+        MissingExtraError: the extra `send` is not installed, or a library that the codec's family needs.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Sender:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._encoder, self._rate, self._clock, self._now = encoder, rate or Rate(), clock, now
+        self._family = family_for(encoder.identity)
         self.device = socket.gethostname() if device is None else device
         self._keys, self._seal = keys, None if keys is None else seal or self.device
         self._batcher = _batcher(encoder, batch, batch_seconds)
@@ -259,7 +260,7 @@ class Sender:
         self, items: Array, notes: Notes | Sequence[Notes], times: int | Sequence[int] | None, mark: Mark | None
     ) -> list[Item]:
         """The items one by one, each with what travels beside it, all of it checked."""
-        values = [self._picture(items)] if self._encoder.contract.is_picture else self._values(items)
+        values = self._family.values(items, self._encoder)
         count = len(values)
         each_note = list(notes) if isinstance(notes, Sequence) else [notes] if notes else [None] * count
         now = round(1000 * self._now()) if times is None else times
@@ -274,23 +275,6 @@ class Sender:
             last = found_items[-1]
             found_items[-1] = Item(last.value, last.time, last.note, mark)
         return found_items
-
-    def _values(self, items: Array) -> list[Array]:
-        contract = self._encoder.contract
-        if not isinstance(items, np.ndarray):
-            return list(contract.validate(items))  # says what is wrong
-        # A copy: the caller may use its buffer again while items wait for their batch.
-        return list(np.array(contract.validate(conform(items, contract, "items"))))
-
-    def _picture(self, picture: Array) -> Array:
-        shape = (*picture.shape, 1)[:3] if isinstance(picture, np.ndarray) and picture.ndim in (2, 3) else None
-        if shape is not None and 0 not in shape:
-            limits = self._encoder.limits
-            if not limits.allow(shape) and limits.allow((1, 1, shape[2])):
-                raise SettingError(
-                    f"expected a picture of {limits.describe()}, found {list(picture.shape)}: resize it, or cut it"
-                )
-        return picture
 
     def _check_item(self, item: Item) -> None:
         if item.note is not None and not isinstance(item.note, Mapping):

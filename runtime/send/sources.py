@@ -14,8 +14,7 @@ import numpy as np
 
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputFileError
-from latentwire.runtime.files.arrays import NPY_MAGIC
-from latentwire.runtime.files.items import raw_items
+from latentwire.runtime.files import NPY_MAGIC, raw_items
 
 MAX_FRAME = 1 << 30
 """Bytes of one array on stdin: a header that lies must not fill the memory."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentwire.runtime.send.link import Parcel
 from latentwire.runtime.send.schema import connect
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire import Envelope
 
 _REFUSED = "SELECT fields, body, error, message FROM packets WHERE error IS NOT NULL ORDER BY sequence"
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire.runtime.bundle.identity import Identity
+from latentwire.runtime.bundle import Identity
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.errors import CodecError, SettingError
+from latentwire.runtime.families import RuntimeFamily, family_for
 from latentwire.runtime.serve.settings import Bounds
-from latentwire.runtime.session.providers import Asked
+from latentwire.runtime.session import Asked
 from latentwire.runtime.source import open_source
-from latentwire.runtime.wire.packet import CODEC_BYTES, Header, Limits, check_packet, parse_header
+from latentwire.runtime.wire import CODEC_BYTES, Header, Limits, check_packet, parse_header
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Codec:
     name: str
     """As it was asked for: a bundle's folder, or a ready codec."""
     identity: Identity
+    family: RuntimeFamily
+    """What its items become in the sink."""
     decoder: Decoder
     """Has the whole machine for one batch."""
     beside: Decoder
@@ -64,6 +67,7 @@ class Codecs:
 
     Raises:
         BundleError: one cannot be loaded.
+        MissingExtraError: a library that a codec's family needs is not installed.
         SettingError: two cannot be told apart by a packet's header.
     """
 
@@ -82,7 +86,7 @@ class Codecs:
             decoder = Decoder(bundle, variant=variant, providers=providers, profile="server", limits=limits)
             on_cpu = providers is None
             beside = Decoder(bundle, variant=variant, profile="device", limits=limits) if on_cpu else decoder
-            self._add(Codec(str(bundle), identity, decoder, beside))
+            self._add(Codec(str(bundle), identity, family_for(identity), decoder, beside))
 
     def _add(self, codec: Codec) -> None:
         other = self._by_key.setdefault(codec.key, codec)

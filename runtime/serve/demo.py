@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.session.providers import CPU
+from latentwire.runtime.session import CPU
 from latentwire.runtime.source import open_source
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -120,6 +120,7 @@ def picture_encoder(bundles: Sequence[str | Path]) -> bytes:
     """
     for source in map(open_source, bundles):
         variant = source.variant_for("encoder", CPU.name)
+        # Whatever the family: what the page's camera makes is a picture.
         if source.identity.input.is_picture and source.has("encoder", variant):
             return source.read("encoder", variant)
     raise SettingError(

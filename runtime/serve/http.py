@@ -42,12 +42,10 @@ from latentwire.runtime.serve.errors import (
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.intake import Batch, Budget
 from latentwire.runtime.serve.openapi import document
-from latentwire.runtime.serve.render import to_bytes
 from latentwire.runtime.serve.service import Service
 from latentwire.runtime.serve.settings import Settings
 from latentwire.runtime.serve.tokens import check_device
-from latentwire.runtime.wire.envelope import HEADER, Envelope
-from latentwire.runtime.wire.packet import MAGIC
+from latentwire.runtime.wire import HEADER, MAGIC, Envelope
 
 BYTES = "application/octet-stream"
 MEDIA_TYPES = {"png": "image/png", "npy": "application/x-npy"}
@@ -194,7 +192,7 @@ class Endpoints:
         finally:
             self._work.release(arrival.output)
         try:
-            return codec.name, to_bytes(items, form)
+            return codec.name, codec.family.to_bytes(items, form)
         except SettingError as fault:
             raise AcceptError(str(fault)) from fault
 

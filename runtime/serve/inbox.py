@@ -25,7 +25,7 @@ from pathlib import Path
 from latentwire.runtime.serve.errors import FullError, InboxError
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.names import Seen
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire import Envelope
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS packets (

@@ -18,9 +18,7 @@ from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.settings import Bounds
-from latentwire.runtime.wire.envelope import MAX_SEQUENCE, Envelope
-from latentwire.runtime.wire.seal import Keys
-from latentwire.runtime.wire.stream import LENGTH, Damaged, Packet, is_packet, read_stream
+from latentwire.runtime.wire import LENGTH, MAX_SEQUENCE, Damaged, Envelope, Keys, Packet, is_packet, read_stream
 
 Checked = Arrival | RemoteError
 

@@ -28,7 +28,7 @@ from latentwire.runtime.serve.errors import BusyError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.service import Service
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire import Envelope
 
 PREFIX = "latentwire/v1/"
 PACKETS, ANSWERS = "/packets", "/answers"

@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 
 from latentwire.runtime.atomic import whole_file
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire import Envelope
 
 PACKET, REASON = ".packet", ".json"
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
-import numpy as np
-
 from latentwire.runtime.contract import Array
-from latentwire.runtime.files.png import PngRows
-from latentwire.runtime.files.results import write_items
 from latentwire.runtime.serve.codecs import Codec
 from latentwire.runtime.serve.inbox import Stored
 from latentwire.runtime.serve.sinks import File
-from latentwire.runtime.wire.packet import parse_header
+from latentwire.runtime.wire import parse_header
 
 BY_HASH = "_sha256"
 """Folder of packets without an envelope; no device's name begins like that."""
@@ -27,12 +22,13 @@ def files_of(stored: Stored, codec: Codec, items: Array, form: str) -> list[File
         stored: the packet.
         codec: that decoded it.
         items: what it decoded to.
-        form: of pictures, "png" or "npy"; items of other codecs are "npy".
+        form: of pictures, "png" or "npy"; other codecs have formats of their own.
     """
-    kind = form if codec.contract.is_picture else "npy"
+    kind = codec.family.sink_form(form)
     folder, stem = place_of(stored)
     notes = json.dumps(described(stored, codec, f"{stem}.{kind}"), indent=1) + "\n"
-    return [File(folder, f"{stem}.json", notes.encode()), File(folder, f"{stem}.{kind}", to_bytes(items, kind))]
+    content = codec.family.to_bytes(items, kind)
+    return [File(folder, f"{stem}.json", notes.encode()), File(folder, f"{stem}.{kind}", content)]
 
 
 def place_of(stored: Stored) -> tuple[str, str]:
@@ -57,20 +53,3 @@ def described(stored: Stored, codec: Codec, name: str) -> dict[str, Any]:
         "size": list(header.size),
         "packet_bytes": header.length,
     }
-
-
-def to_bytes(items: Array, kind: str) -> bytes:
-    """A picture as PNG, or any items as NPY.
-
-    Raises:
-        SettingError: items that are no pictures as PNG.
-    """
-    buffer = io.BytesIO()
-    if kind == "png" and items.ndim == 3:
-        height, width, channels = items.shape
-        rows = PngRows(buffer, (height, width, channels), quick=True)
-        rows.write(np.ascontiguousarray(items))
-        rows.close()
-    else:
-        write_items(buffer, items, kind)
-    return buffer.getvalue()

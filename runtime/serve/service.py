@@ -19,7 +19,7 @@ from latentwire.runtime.serve.sinks import open_sink
 from latentwire.runtime.serve.tokens import Tokens
 from latentwire.runtime.serve.waiting import Waiting
 from latentwire.runtime.serve.worker import Workers
-from latentwire.runtime.wire.seal import Keys
+from latentwire.runtime.wire import Keys
 
 AWAY_SECONDS = 10
 """After which a sender tries again when the service ends: its next one may be there."""

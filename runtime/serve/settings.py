@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.session.providers import Asked
-from latentwire.runtime.wire.packet import MIN_PACKET_BYTES
+from latentwire.runtime.session import Asked
+from latentwire.runtime.wire import MIN_PACKET_BYTES
 
 FORMS = ("png", "npy")
 MIB = 1 << 20

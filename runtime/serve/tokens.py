@@ -20,7 +20,7 @@ from latentwire.runtime.errors import InputFileError, ManifestError
 from latentwire.runtime.serve.errors import DeviceError, TokenError
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.strictjson import Fields, parse
-from latentwire.runtime.wire.envelope import Envelope
+from latentwire.runtime.wire import Envelope
 
 TOKEN_BYTES = 32
 _SCHEME = "bearer "

@@ -118,3 +118,8 @@ def test_importing_the_runtime_adds_little_to_importing_numpy():
 def test_onnxruntime_waits_for_the_first_session():
     code = "import sys, latentwire.runtime\nprint('onnxruntime' in sys.modules)"
     assert fresh(code) == f"False{os.linesep}"
+
+
+def test_click_waits_for_a_command():
+    code = "import sys, latentwire.runtime, latentwire.runtime.send.sender\nprint('click' in sys.modules)"
+    assert fresh(code) == f"False{os.linesep}"

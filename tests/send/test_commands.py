@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from plain_codecs import register, write_windows
 
+from latentwire.runtime import Decoder
 from latentwire.runtime.cli.group import main
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import InputFileError
@@ -113,10 +115,37 @@ def test_the_token_comes_from_a_file_or_the_environment(send, receiver, items, t
     assert send("-", "--token-file", tmp_path / "none", stdin=b"").exit_code == 2
 
 
-def test_options_of_another_kind_of_codec_are_refused(send, receiver, tmp_path):
-    assert send("-", "--depth", 8, stdin=b"").exit_code == 2
+def test_options_of_another_kind_of_codec_are_refused_by_its_name(send, receiver, tmp_path):
+    for option in (["--depth", 8], ["--background", "white"]):
+        refused = send("-", *option, stdin=b"")
+        assert refused.exit_code == 2 and f"a codec of items, found {option[0]}: it is for" in refused.stderr
     spool = ["--spool", tmp_path / "spool", "--to", receiver.url]
-    assert run("send", "photo", "-", "--raw", *spool, stdin=b"").exit_code == 2
+    refused = run("send", "photo", "-", "--raw", *spool, stdin=bytes(12))
+    assert refused.exit_code == 2 and "a codec of pictures, found --raw: values without a size" in refused.stderr
+    assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_windows_of_somebody_elses_family_are_sent(receiver, tmp_path, monkeypatch, registered):
+    codec = write_windows(tmp_path)
+    if registered:
+        code = "from latentwire.runtime.families import Items\nFAMILY = type('Waves', (Items,), {'kind': 'waves'})()"
+        group = {"latentwire.families.runtime": {"wave": "sent_family:FAMILY"}}
+        monkeypatch.syspath_prepend(register(tmp_path, "sent_family", group, code))
+    windows = np.random.default_rng(5).integers(-9, 9, (70, 8, 2)).astype(np.int16)
+    np.save(tmp_path / "a.npy", windows[:66])
+    options = ["--spool", tmp_path / "spool", "--device", "gate-3", "--to", receiver.url, "--wait", 10]
+    assert run("send", codec / "encoder.onnx", tmp_path / "a.npy", *options).exit_code == 0
+    raw = windows[66:].astype("<i2").tobytes()
+    assert run("send", codec / "encoder.onnx", "-", "--raw", *options, stdin=raw).exit_code == 0
+    decoder = Decoder(codec / "decoder.onnx")
+    received = [decoder.decode(receiver.packets[key]) for key in sorted(receiver.packets)]
+    assert [len(items) for items in received] == [64, 2, 4]
+    assert np.array_equal(np.concatenate(received), windows)
+    refused = run("send", codec / "encoder.onnx", "-", "--depth", 8, *options, stdin=b"")
+    assert (
+        refused.exit_code == 2 and f"a codec of {'waves' if registered else 'items'}, found --depth" in refused.stderr
+    )
 
 
 @pytest.mark.parametrize("library", ["httpx", "paho", "watchfiles"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from plain_codecs import register, write_windows
 from services import BYTES, SMALL, SPOOL, Running, envelope, in_thread, until
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -52,6 +53,34 @@ def test_a_packet_is_decoded_into_the_sink_with_what_came_beside_it(both: Runnin
         "packet_bytes": len(packet),
     }
     assert both.post(packet, beside).json() == {"id": beside.id, "status": "duplicate"}
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_windows_of_somebody_elses_family_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registered: bool):
+    codec = write_windows(tmp_path)
+    if registered:
+        code = """
+from latentwire.runtime.families import Items
+
+class Waves(Items):
+    def sink_form(self, wanted):
+        return "raw"
+
+FAMILY = Waves()
+"""
+        group = {"latentwire.families.runtime": {"wave": "stored_family:FAMILY"}}
+        monkeypatch.syspath_prepend(register(tmp_path, "stored_family", group, code))
+    windows = np.random.default_rng(5).integers(-9, 9, (3, 8, 2)).astype(np.int16)
+    packet = Encoder(codec / "encoder.onnx").encode(windows)
+    name = f"gate-3/{SPOOL}-0.{'raw' if registered else 'npy'}"
+    with in_thread(tmp_path, (str(codec / "decoder.onnx"),), bounds=SMALL) as running:
+        assert running.post(packet, envelope()).status_code == 202
+        until(lambda: running.files(f".{name[-3:]}"))
+        assert np.array_equal(np.load(io.BytesIO(running.post(packet, Accept="application/x-npy").content)), windows)
+        assert running.post(packet, Accept="image/png").status_code == 406
+    content = running.files(f".{name[-3:]}")[name]
+    found = np.frombuffer(content, "<i2").reshape(-1, 8, 2) if registered else np.load(io.BytesIO(content))
+    assert np.array_equal(found, windows)
 
 
 def test_without_an_envelope_a_packet_has_the_name_of_its_hash(both: Running, picture: bytes):

@@ -1,4 +1,4 @@
-"""What the commands encode and decode do with files, folders and pipes."""
+"""What all families do alike when they encode and decode files, folders and pipes, and how they tell of it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import click
-import numpy as np
-
 from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.contract import Array
-from latentwire.runtime.decoder import DEFAULT_BATCH, Decoder
-from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.errors import InputFileError, RemoteError, SettingError
-from latentwire.runtime.files.formats import LOSSY, OTHER_NAMES, PICTURE_FORMATS
-from latentwire.runtime.files.items import items_from_stdin, load_items
-from latentwire.runtime.files.results import FORMATS, write_items
-from latentwire.runtime.wire.mosaic import Hole, raise_first
-from latentwire.runtime.wire.packet import MAGIC
-from latentwire.runtime.wire.stream import Damaged, frame, is_packet
+from latentwire.runtime.errors import InputFileError, SettingError
+from latentwire.runtime.files import LOSSY, OTHER_NAMES, PICTURE_FORMATS
+from latentwire.runtime.wire import MAGIC, Damaged, Hole, is_packet, raise_first
 
 STDIO = "-"
 STREAM_SUFFIX, PACKET_SUFFIX = ".lw", ".packet"
@@ -31,7 +22,7 @@ STREAM_SUFFIX, PACKET_SUFFIX = ".lw", ".packet"
 
 @dataclass(frozen=True)
 class Encoded:
-    """What became of one input of `encode_files`."""
+    """What became of one input of encode."""
 
     source: str
     target: str
@@ -59,7 +50,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of one input of `decode_files`."""
+    """What became of one input of decode."""
 
     source: str
     target: str
@@ -91,91 +82,6 @@ class Decoded:
             RemoteError: what is wrong with the first record that did not.
         """
         raise_first(self.damaged, self.holes)
-
-
-@dataclass(frozen=True)
-class EncodeJob:
-    """Encodes files; ``batch`` None writes all items of a file as one packet without a frame."""
-
-    encoder: Encoder
-    quality: int | None
-    max_bytes: int | None
-    batch: int | None
-    raw: bool
-
-    def run(self, source: str, target: str) -> list[Encoded]:
-        """Encode a file, a folder's files or stdin."""
-        suffix = PACKET_SUFFIX if self.batch is None else STREAM_SUFFIX
-        return [self._one(*pair) for pair in pairs(source, target, suffix)]
-
-    def _one(self, source: str, target: str) -> Encoded:
-        contract = self.encoder.contract
-        if source == STDIO:
-            items = items_from_stdin(sys.stdin.buffer, contract, self.raw)
-        else:
-            items = load_items(Path(source), contract)
-        lengths = []
-        with output(target) as sink, progress(len(items), source) as advance:
-            for packet in self._packets(items):
-                sink.write(packet if self.batch is None else frame(packet))
-                lengths.append(len(packet))
-                advance(self.batch or len(items))
-        return Encoded(source, target, len(items), len(lengths), sum(lengths))
-
-    def _packets(self, items: Array) -> Iterator[bytes]:
-        if self.batch is None:
-            yield self.encoder.encode(items, self.quality, max_bytes=self.max_bytes)
-        else:
-            yield from self.encoder.encode_stream(items, self.quality, batch=self.batch, max_bytes=self.max_bytes)
-
-
-@dataclass(frozen=True)
-class DecodeJob:
-    """Decodes streams and packets; ``form`` None goes by the target's suffix."""
-
-    decoder: Decoder
-    form: str | None
-    max_packet: int | None
-    bare: bool
-
-    def run(self, source: str, target: str) -> list[Decoded]:
-        """Decode a file, a folder's files or stdin."""
-        return [self._one(*pair) for pair in pairs(source, target, f".{self.form or 'npy'}")]
-
-    def _one(self, source: str, target: str) -> Decoded:
-        form = self.form or format_of(target)
-        damaged: list[Damaged] = []
-        with opened(source) as file:
-            good = only_good(self._results(file, live=form == "raw"), damaged)
-            items, packets = self._write_raw(good, target) if form == "raw" else self._write(list(good), target, form)
-        return Decoded(source, target, items, packets, tuple(damaged))
-
-    def _write_raw(self, results: Iterator[Array], target: str) -> tuple[int, int]:
-        """Write items as they come; returns how many items and packets."""
-        items = packets = 0
-        with output(target) as sink:
-            for result in results:
-                write_items(sink, result, "raw")
-                sink.flush()
-                items, packets = items + len(result), packets + 1
-        return items, packets
-
-    def _write(self, results: list[Array], target: str, form: str) -> tuple[int, int]:
-        """Write all items as one array; nothing where no packet was good."""
-        if not results:
-            return 0, 0
-        items = np.concatenate(results)
-        with output(target) as sink:
-            write_items(sink, items, form)
-        return len(items), len(results)
-
-    def _results(self, file: BinaryIO, live: bool) -> Iterator[Array | Damaged]:
-        if self.bare or holds_packet(file):
-            data = file.read()
-            result = self.decoder.decode_each([data])[0]
-            yield Damaged(0, len(data), result) if isinstance(result, RemoteError) else result
-        else:
-            yield from self.decoder.decode_stream(file, batch=1 if live else DEFAULT_BATCH, max_packet=self.max_packet)
 
 
 def only_good(results: Iterator[Array | Damaged], damaged: list[Damaged]) -> Iterator[Array]:
@@ -224,7 +130,7 @@ def pairs(source: str, target: str, suffix: str) -> list[tuple[str, str]]:
     return [(str(file), str(Path(target) / (file.stem + suffix))) for file in files]
 
 
-def format_of(target: str, formats: tuple[str, ...] = FORMATS) -> str:
+def format_of(target: str, formats: tuple[str, ...]) -> str:
     """The one of ``formats`` that a target's suffix names; npy for others and for stdout.
 
     Raises:
@@ -264,5 +170,7 @@ def progress(items: int, label: str) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda done: None
         return
+    import click  # a program that sends without a command has no use for it
+
     with click.progressbar(length=items, label=label, file=sys.stderr) as bar:
         yield bar.update

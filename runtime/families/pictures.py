@@ -1,16 +1,22 @@
-"""What the commands encode and decode do with pictures: one a file, one a packet or a stream of tiles."""
+"""Pictures, uint8 [H, W, C] of any size: one a file, one a packet or a stream of tiles."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from latentwire.runtime.cli.jobs import (
+import numpy as np
+
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.decoder import Decoder
+from latentwire.runtime.encoder import Encoder
+from latentwire.runtime.errors import RemoteError, SettingError
+from latentwire.runtime.families.jobs import (
     PACKET_SUFFIX,
     STDIO,
     STREAM_SUFFIX,
@@ -23,50 +29,92 @@ from latentwire.runtime.cli.jobs import (
     pairs,
     progress,
 )
-from latentwire.runtime.contract import Array
-from latentwire.runtime.decoder import Decoder
-from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.errors import RemoteError, SettingError
-from latentwire.runtime.files.formats import PICTURE_FORMATS
-from latentwire.runtime.files.images import PictureOptions
-from latentwire.runtime.files.pictures import load_picture, picture_from
-from latentwire.runtime.files.rows import row_sink
-from latentwire.runtime.wire.mosaic import Hole, Mosaic
-from latentwire.runtime.wire.stream import LENGTH, Damaged, Packet, frame
-from latentwire.runtime.wire.tiles import check_tiling, spans
+from latentwire.runtime.families.settings import Decoding, Encoding, Reading
+from latentwire.runtime.files import (
+    PICTURE_FORMATS,
+    PictureOptions,
+    PngRows,
+    load_picture,
+    picture_from,
+    row_sink,
+    write_items,
+)
+from latentwire.runtime.wire import LENGTH, Damaged, Hole, Mosaic, Packet, check_tiling, frame, spans
+
+
+class Pictures:
+    """The family of pictures."""
+
+    kind = "pictures"
+    options = frozenset({"--background", "--depth", "--tile"})
+    formats: tuple[str, ...] = PICTURE_FORMATS
+
+    def encode_job(self, encoder: Encoder, settings: Encoding) -> PictureEncodeJob:
+        """See `RuntimeFamily`."""
+        return PictureEncodeJob(encoder, settings)
+
+    def decode_job(self, decoder: Decoder, settings: Decoding) -> PictureDecodeJob:
+        """See `RuntimeFamily`."""
+        return PictureDecodeJob(decoder, settings)
+
+    def load(self, path: Path, contract: ItemContract, reading: Reading) -> Sequence[Array]:
+        """The one picture of a file; see `RuntimeFamily`."""
+        return [load_picture(path, PictureOptions(reading.background, reading.depth))]
+
+    def values(self, items: Array, encoder: Encoder) -> list[Array]:
+        """One picture, which is encoded before its buffer can be used again; see `RuntimeFamily`."""
+        shape = (*items.shape, 1)[:3] if isinstance(items, np.ndarray) and items.ndim in (2, 3) else None
+        if shape is not None and 0 not in shape:
+            limits = encoder.limits
+            if not limits.allow(shape) and limits.allow((1, 1, shape[2])):
+                raise SettingError(
+                    f"expected a picture of {limits.describe()}, found {list(items.shape)}: resize it, or cut it"
+                )
+        return [items]
+
+    def sink_form(self, wanted: str) -> str:
+        """As it is wanted."""
+        return wanted
+
+    def to_bytes(self, items: Array, form: str) -> bytes:
+        """See `RuntimeFamily`."""
+        buffer = io.BytesIO()
+        if form == "png":
+            height, width, channels = items.shape
+            rows = PngRows(buffer, (height, width, channels), quick=True)
+            rows.write(np.ascontiguousarray(items))
+            rows.close()
+        else:
+            write_items(buffer, items, form)
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class PictureEncodeJob:
-    """Encodes pictures; ``tile`` None makes one packet of each.
+    """Encodes files of pictures, each to one packet or to tiles.
 
     Raises:
         SettingError: settings that contradict each other.
     """
 
     encoder: Encoder
-    quality: int | None
-    max_bytes: int | None
-    bare: bool
-    """Write the packet without a frame."""
-    tile: int | None
-    overlap: int
-    options: PictureOptions
+    settings: Encoding
 
     def __post_init__(self) -> None:
-        if self.tile is None:
+        settings = self.settings
+        if settings.tile is None:
             return
-        check_tiling(self.tile, self.overlap)
-        if self.bare:
+        check_tiling(settings.tile, settings.overlap)
+        if settings.bare:
             raise SettingError("expected --packet or --tile, found both: tiles need the frames of a stream")
-        if self.max_bytes is not None:
+        if settings.max_bytes is not None:
             raise SettingError(
                 "expected --max-bytes or --tile, found both: tiles of different quality would show their edges"
             )
 
     def run(self, source: str, target: str) -> list[Encoded]:
         """Encode a file, a folder's files or stdin."""
-        suffix = PACKET_SUFFIX if self.bare else STREAM_SUFFIX
+        suffix = PACKET_SUFFIX if self.settings.bare else STREAM_SUFFIX
         return [self._one(*pair) for pair in pairs(source, target, suffix)]
 
     def _one(self, source: str, target: str) -> Encoded:
@@ -74,47 +122,47 @@ class PictureEncodeJob:
         packets = packet_bytes = 0
         with output(target) as sink, progress(self._count(picture), source) as advance:
             for record in self._records(picture):
-                sink.write(record if self.bare else frame(record))
+                sink.write(record if self.settings.bare else frame(record))
                 packets, packet_bytes = packets + 1, packet_bytes + len(record)
                 advance(1)
         channels = picture.shape[2] if picture.ndim == 3 else 1
         return Encoded(source, target, 1, packets, packet_bytes, (*picture.shape[:2], channels))
 
     def _load(self, source: str) -> Array:
-        options = replace(self.options, limits=None if self.tile else self.encoder.limits)
+        reading, tile = self.settings.reading, self.settings.tile
+        options = PictureOptions(reading.background, reading.depth, None if tile else self.encoder.limits)
         if source != STDIO:
             return load_picture(Path(source), options)
         return picture_from(io.BytesIO(sys.stdin.buffer.read()), "stdin", options)
 
     def _records(self, picture: Array) -> Iterator[bytes]:
-        if self.tile is None:
-            return iter([self.encoder.encode(picture, self.quality, max_bytes=self.max_bytes)])
-        return self.encoder.encode_tiles(picture, self.quality, tile=self.tile, overlap=self.overlap)
+        settings = self.settings
+        if settings.tile is None:
+            return iter([self.encoder.encode(picture, settings.quality, max_bytes=settings.max_bytes)])
+        return self.encoder.encode_tiles(picture, settings.quality, tile=settings.tile, overlap=settings.overlap)
 
     def _count(self, picture: Array) -> int:
         """Packets that it will be, for the progress."""
-        if self.tile is None or picture.ndim < 2:
+        tile, overlap = self.settings.tile, self.settings.overlap
+        if tile is None or picture.ndim < 2:
             return 1
-        rows, columns = (len(spans(length, self.tile, self.overlap)) for length in picture.shape[:2])
+        rows, columns = (len(spans(length, tile, overlap)) for length in picture.shape[:2])
         return rows * columns
 
 
 @dataclass(frozen=True)
 class PictureDecodeJob:
-    """Decodes streams and packets of pictures; ``form`` None goes by the target's suffix."""
+    """Decodes streams and packets of pictures, each to a file of its own."""
 
     decoder: Decoder
-    form: str | None
-    max_packet: int | None
-    max_pixels: int
-    bare: bool
+    settings: Decoding
 
     def run(self, source: str, target: str) -> list[Decoded]:
         """Decode a file, a folder's files or stdin."""
-        return [self._one(*pair) for pair in pairs(source, target, f".{self.form or 'png'}")]
+        return [self._one(*pair) for pair in pairs(source, target, f".{self.settings.form or 'png'}")]
 
     def _one(self, source: str, target: str) -> Decoded:
-        form = self.form or format_of(target, PICTURE_FORMATS)
+        form = self.settings.form or format_of(target, PICTURE_FORMATS)
         damaged: list[Damaged] = []
         holes: list[Hole] = []
         with opened(source) as file:
@@ -148,17 +196,17 @@ class PictureDecodeJob:
 
     def _pictures(self, file: BinaryIO, damaged: list[Damaged], holes: list[Hole]) -> Iterator[_Picture]:
         """The stream's pictures; a stream whose first intact record is a tile holds one. The lists are filled."""
-        if self.bare or holds_packet(file):
+        if self.settings.bare or holds_packet(file):
             records: Iterator[Packet | Damaged] = iter([Packet(0, file.read())])
             overhead = 0
         else:
-            records = self.decoder.read_stream(file, self.max_packet)
+            records = self.decoder.read_stream(file, self.settings.max_packet)
             overhead = LENGTH.size
         for record in records:
             if isinstance(record, Damaged):
                 damaged.append(record)
             elif record.is_tile:
-                mosaic = Mosaic(self.decoder, chain([record], records), self.max_pixels)
+                mosaic = Mosaic(self.decoder, chain([record], records), self.settings.max_pixels)
                 if mosaic.shape is not None:
                     yield _Tiled(mosaic)
                 damaged += mosaic.damaged
@@ -220,3 +268,6 @@ def numbered(target: str, number: int) -> str:
     """``out.png`` -> ``out-2.png``."""
     path = Path(target)
     return str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+
+
+PICTURES = Pictures()

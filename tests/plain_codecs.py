@@ -1,0 +1,181 @@
+"""Codecs that lose nothing and compress nothing: small graphs, written by hand, that make and take real packets."""
+
+import json
+from pathlib import Path
+
+import onnx
+
+from latentwire.runtime.bundle import METADATA_KEY, Identity, Metadata
+from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.wire import Limits
+
+PIXELS = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
+PICTURES = Identity(
+    "5107e0" + "00" * 29, "image", PIXELS, PIXELS, (0, 1, 2), Limits((65535, 65535, (1, 3)), area=3 << 20), 128
+)
+"""At most a megapixel in colour a packet."""
+SAMPLES = ItemContract("int16", ("items", 8, 2), (-32768, 32767))
+WINDOWS = Identity("5107e1" + "00" * 29, "wave", SAMPLES, SAMPLES, (0,), Limits((1000,)), 128)
+"""Of a family that nobody has registered."""
+
+PICTURE_BODY = """
+  size = Shape(input)
+  flat = Reshape(input, minus)
+"""
+# Two's complement, little-endian.
+WINDOW_BODY = """
+  size = Shape <start = 0, end = 1> (input)
+  wide = Cast <to = 7> (input)
+  whole = Constant <value_int = 65536> ()
+  unsigned = Mod(wide, whole)
+  row = Reshape(unsigned, column_shape)
+  pairs = Div(row, bytes_of_two)
+  low_high = Mod(pairs, byte)
+  small = Cast <to = 2> (low_high)
+  flat = Reshape(small, minus)
+"""
+# Header fields of four bytes, one lane whose state is 0, the values as they are, Adler-32.
+ENCODER = """
+<ir_version: 9, opset_import: ["" : 20]>
+encoder (INPUT input, uint8 quality) => (uint8[n] packet) {
+  minus = Constant <value_ints = [-1]> ()
+  one = Constant <value_ints = [1]> ()
+  zero = Constant <value_int = 0> ()
+  unit = Constant <value_int = 1> ()
+  overhead = Constant <value_ints = [OVERHEAD]> ()
+  places = Constant <value = int64[1, 4] {1, 256, 65536, 16777216}> ()
+  column_shape = Constant <value_ints = [-1, 1]> ()
+  bytes_of_two = Constant <value = int64[1, 2] {1, 256}> ()
+  byte = Constant <value_int = 256> ()
+  prime = Constant <value_int = 65521> ()
+  start = Constant <value = uint8[7] {START}> ()
+  layout = Constant <value = uint8[1] {LAYOUT}> ()
+  states = Constant <value = uint8[4] {0, 0, 0, 0}> ()
+BODY
+  count = Shape(flat)
+  length = Add(count, overhead)
+  numbers = Concat <axis = 0> (size, length)
+  column = Unsqueeze(numbers, one)
+  shifted = Div(column, places)
+  digits = Mod(shifted, byte)
+  fields = Cast <to = 2> (digits)
+  field_bytes = Reshape(fields, minus)
+  level = Reshape(quality, minus)
+  content = Concat <axis = 0> (start, level, layout, field_bytes, states, flat)
+  values = Cast <to = 7> (content)
+  total = ReduceSum <keepdims = 0> (values)
+  total_1 = Add(total, unit)
+  low = Mod(total_1, prime)
+  number = Size(content)
+  up = Range(zero, number, unit)
+  down = Sub(number, up)
+  weighted = Mul(values, down)
+  sum_b = ReduceSum <keepdims = 0> (weighted)
+  sum_b_n = Add(sum_b, number)
+  high = Mod(sum_b_n, prime)
+  shift = Constant <value_int = 65536> ()
+  high_shifted = Mul(high, shift)
+  adler = Add(high_shifted, low)
+  adler_digits = Div(adler, places)
+  adler_bytes = Mod(adler_digits, byte)
+  adler_cast = Cast <to = 2> (adler_bytes)
+  checksum = Reshape(adler_cast, minus)
+  packet = Concat <axis = 0> (content, checksum)
+}
+"""
+
+PICTURE_DECODER = """
+<ir_version: 9, opset_import: ["" : 20]>
+decoder (uint8[n] packet) => (uint8[H, W, C] output, uint8 status) {
+  nine = Constant <value_ints = [9]> ()
+  size_end = Constant <value_ints = [21]> ()
+  body_at = Constant <value_ints = [29]> ()
+  body_end = Constant <value_ints = [-4]> ()
+  square = Constant <value_ints = [3, 4]> ()
+  places = Constant <value = int64[4] {1, 256, 65536, 16777216}> ()
+  axis = Constant <value_ints = [1]> ()
+  status = Constant <value = uint8 {0}> ()
+  size_bytes = Slice(packet, nine, size_end)
+  size_values = Cast <to = 7> (size_bytes)
+  digits = Reshape(size_values, square)
+  weighted = Mul(digits, places)
+  size = ReduceSum <keepdims = 0> (weighted, axis)
+  body = Slice(packet, body_at, body_end)
+  output = Reshape(body, size)
+}
+"""
+WINDOW_DECODER = """
+<ir_version: 9, opset_import: ["" : 20]>
+decoder (uint8[n] packet) => (int16[N, 8, 2] output, uint8 status) {
+  body_at = Constant <value_ints = [21]> ()
+  body_end = Constant <value_ints = [-4]> ()
+  pair_shape = Constant <value_ints = [-1, 2]> ()
+  window_shape = Constant <value_ints = [-1, 8, 2]> ()
+  bytes_of_two = Constant <value = int64[2] {1, 256}> ()
+  half = Constant <value_int = 32768> ()
+  whole = Constant <value_int = 65536> ()
+  axis = Constant <value_ints = [1]> ()
+  status = Constant <value = uint8 {0}> ()
+  body = Slice(packet, body_at, body_end)
+  wide = Cast <to = 7> (body)
+  pairs = Reshape(wide, pair_shape)
+  weighted = Mul(pairs, bytes_of_two)
+  unsigned = ReduceSum <keepdims = 0> (weighted, axis)
+  raised = Add(unsigned, half)
+  wrapped = Mod(raised, whole)
+  signed = Sub(wrapped, half)
+  small = Cast <to = 5> (signed)
+  output = Reshape(small, window_shape)
+}
+"""
+
+
+def encoder(identity: Identity, values: str, body: str) -> str:
+    """The encoder's graph, as text, of the type of its input and of what makes bytes of it."""
+    dimensions = len(identity.size_axes)
+    digest = ", ".join(str(number) for number in identity.codec_digest[:4])
+    parts = {
+        "INPUT": values,
+        "BODY": body,
+        "OVERHEAD": str(9 + 4 * (dimensions + 1) + 4 + 4),
+        "LAYOUT": str(dimensions - 1 << 6 | 2 << 4),
+        "START": f"76, 87, 1, {digest}",
+    }
+    text = ENCODER
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    return text
+
+
+def write(folder: Path, identity: Identity, roles: dict[str, str]) -> Path:
+    """A folder with ``encoder.onnx`` and ``decoder.onnx``."""
+    for role, text in roles.items():
+        model = onnx.parser.parse_model(text)
+        onnx.checker.check_model(model, full_check=True)
+        document = json.dumps(Metadata(role, "fp32", "fp32", identity).to_json())
+        onnx.helper.set_model_props(model, {METADATA_KEY: document})
+        onnx.save(model, folder / f"{role}.onnx")
+    return folder
+
+
+def write_pictures(folder: Path) -> Path:
+    """A codec of pictures."""
+    text = encoder(PICTURES, "uint8[H, W, C]", PICTURE_BODY)
+    return write(folder, PICTURES, {"encoder": text, "decoder": PICTURE_DECODER})
+
+
+def write_windows(folder: Path) -> Path:
+    """A codec of windows int16 [N, 8, 2]."""
+    text = encoder(WINDOWS, "int16[N, 8, 2]", WINDOW_BODY)
+    return write(folder, WINDOWS, {"encoder": text, "decoder": WINDOW_DECODER})
+
+
+def register(folder: Path, module: str, groups: dict[str, dict[str, str]], code: str) -> Path:
+    """What an installed distribution of somebody else's puts into a folder of ``sys.path``: a module, entry points."""
+    (folder / f"{module}.py").write_text(code, encoding="utf-8")
+    about = folder / f"{module}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{group}]\n" + "".join(f"{n} = {t}\n" for n, t in names.items()) for group, names in groups.items()]
+    (about / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    return folder
