@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         train,
     )
     from latentwire.train.errors import DivergedError, RunError, SettingsError, TrainingError
+    from latentwire.train.families import TrainFamily, family_of_run, resume_run
+    from latentwire.train.run import read_document, without_folders
 
 __all__ = [
     "PRESETS",
@@ -41,16 +43,21 @@ __all__ = [
     "RunError",
     "SettingsError",
     "Split",
+    "TrainFamily",
     "TrainedRun",
     "TrainingError",
     "dense_recipe",
+    "family_of_run",
     "from_array",
     "load_data",
     "load_run",
     "load_split",
+    "read_document",
     "resume",
+    "resume_run",
     "split",
     "train",
+    "without_folders",
 ]
 
 __getattr__ = lazy_names(
@@ -78,6 +85,15 @@ __getattr__ = lazy_names(
             "RunError",
             "SettingsError",
             "TrainingError",
+        ),
+        "families": (
+            "TrainFamily",
+            "family_of_run",
+            "resume_run",
+        ),
+        "run": (
+            "read_document",
+            "without_folders",
         ),
     },
 )

@@ -1,13 +1,10 @@
 """What every family's run folder has: run.json, and its way back to a document."""
 
+import importlib.metadata
 import json
 import platform
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import safetensors
-import torch
 
 from latentwire.train.errors import RunError
 
@@ -34,9 +31,7 @@ def versions() -> dict[str, str]:
     """Of what the weights depend on, for run.json."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "safetensors": safetensors.__version__,
+        **{library: importlib.metadata.version(library) for library in ("torch", "numpy", "safetensors")},
     }
 
 

@@ -82,7 +82,7 @@ def test_the_weights_can_be_gone_on_from_and_name_no_folders(run: Path, tmp_path
     assert load_image_run(out).distortion == "mix"
     network = new_network(ImageSettings())
     load_initial(network, out)
-    assert network.synthesis.klt.weight.dtype == torch.float32
+    assert network.synthesis.klt.patch.weight.dtype == torch.float32
 
 
 def test_qualities_move_with_the_trade_offs(network: ImageNetwork, run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from scipy.interpolate import PchipInterpolator
 
 from latentwire.runtime.errors import InputFileError, InputShapeError
 from latentwire.runtime.files import PictureOptions
-from latentwire.train.cli import IMAGE_OPTIONS
 from latentwire.train.errors import SettingsError
 from latentwire.train.image.cost import cost_of, width_for
 from latentwire.train.image.integer import UNIT, IntegerConv, context_features
@@ -18,7 +17,6 @@ from latentwire.train.image.photos import read_material, read_photos, scaled_cop
 from latentwire.train.image.settings import LAMBDAS, ImageSettings
 from latentwire.train.image.validate import Point, judged, rate_difference
 from latentwire.train.image.weights import moved_knots
-from latentwire.train.settings import to_json
 
 
 def integer_convolution(layer: IntegerConv, value: np.ndarray) -> np.ndarray:
@@ -93,10 +91,6 @@ def test_a_budget_is_spent_as_far_as_it_goes() -> None:
     assert width_for(cost[1], 64) == 96
     assert width_for(cost[2] - 1e-6, 64) == 96
     assert ImageSettings().width == width_for(5.0, ImageSettings().hyper)
-
-
-def test_there_is_an_option_for_every_setting() -> None:
-    assert {name for _, name, *_ in IMAGE_OPTIONS} == set(to_json(ImageSettings()))
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_weights_keep_the_trade_offs_of_the_run_they_start(photos: Path, tmp_pat
     assert torch.equal(other.lambdas, torch.tensor([0.002, 0.02, 0.2, 2.0]))
     assert torch.allclose(other.log_gain[:3], network.log_gain)
     assert torch.allclose(other.log_gain[3], 2 * network.log_gain[2] - network.log_gain[1], atol=1e-4)
-    assert torch.equal(other.synthesis.klt.weight, network.synthesis.klt.weight)
+    assert torch.equal(other.synthesis.klt.patch.weight, network.synthesis.klt.patch.weight)
 
 
 @pytest.mark.slow
@@ -232,7 +232,7 @@ def test_the_synthesis_alone_learns_from_what_packets_hold_from_the_first_step_o
         settings = ImageSettings(**{**SMALL, **shape}, steps=3, validations=1, part=part, exact_from=exact_from)
         out = tmp_path / f"{part}{exact_from}"
         train(settings, photos, out, initial=tmp_path / "run")
-        return checkpoint.read(out / "checkpoint.safetensors").part("network")["synthesis.klt.weight"]
+        return checkpoint.read(out / "checkpoint.safetensors").part("network")["synthesis.klt.patch.weight"]
 
     assert torch.equal(after("synthesis", 0), after("synthesis", 0.9))
     assert not torch.equal(after("all", 0), after("all", 0.9))

@@ -82,7 +82,7 @@ def test_steps_follow_the_slope_of_the_distortion(crops: Crops, monkeypatch: pyt
     assert torch.allclose(factor, torch.full_like(factor, 2.0), rtol=1e-3)
     assert torch.allclose(network.log_gain.detach() - before, torch.log(factor).expand_as(before), atol=1e-5)
     # Where a pattern has the share s of its energy in red, a mean over red alone is 3 s times that over three colours.
-    basis = network.synthesis.klt.weight.flatten(1).reshape(3, -1, len(factor))
+    basis = network.synthesis.klt.patch.weight.flatten(1).reshape(3, -1, len(factor))
     share = (basis[0] ** 2).sum(0) / (basis**2).sum((0, 1))
     seen = share > 0.02  # the sample's noise drowns the others
     factor = fit_steps(network, crops, "mse", "ms-ssim", 5)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from latentwire.train import Split, TrainedRun, dense_recipe, load_run, train
-from latentwire.train.dense.objectives import SETTINGS, Denoising, DenoisingSettings, normal_divergence
+from latentwire.train.dense.objective_settings import OBJECTIVES, DenoisingSettings
+from latentwire.train.dense.objectives import Denoising, normal_divergence
 
 SHORT = {"epochs": 25, "batch": 64, "learning_rate": 3e-3, "average": 0.98}
 SMALL = {"latent": 16, "hidden": (64,), "decoder_hidden": (64,)}
@@ -16,7 +17,7 @@ SMALL = {"latent": 16, "hidden": (64,), "decoder_hidden": (64,)}
 @pytest.fixture(scope="module")
 def runs(halves: Split, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, TrainedRun]]:
     made = {}
-    for kind in SETTINGS:
+    for kind in OBJECTIVES.values():
         folder = tmp_path_factory.mktemp("runs") / kind.name
         train(dense_recipe(item_shape=(8, 8), objective=kind.name, network=SMALL, loop=SHORT), halves, folder)
         made[kind.name] = folder, load_run(folder)
@@ -33,7 +34,7 @@ def variance(items: torch.Tensor) -> float:
     return (items - items.mean(0)).square().mean().item()
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in SETTINGS])
+@pytest.mark.parametrize("name", [kind.name for kind in OBJECTIVES.values()])
 def test_every_objective_reconstructs_and_hands_on_the_same_interface(runs, held_out, name: str) -> None:
     _, run = runs[name]
     latents = run.encoder(held_out)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentwire.train.dense.objective_settings import RateSettings
 from latentwire.train.dense.prior import (
     FactorizedPrior,
     StepSizes,
@@ -13,7 +14,7 @@ from latentwire.train.dense.prior import (
     round_straight_through,
     steps_for_tradeoff,
 )
-from latentwire.train.dense.rate import RateSettings, level_of_water, tradeoff_range
+from latentwire.train.dense.rate import level_of_water, tradeoff_range
 from latentwire.train.errors import SettingsError
 
 

@@ -27,7 +27,7 @@ from latentwire.train import (
 from latentwire.train import split as split_items
 from latentwire.train.checkpoint import Checkpoint, read, write
 from latentwire.train.dense.data import DataRequest, load_split
-from latentwire.train.dense.objectives import SETTINGS
+from latentwire.train.dense.objective_settings import OBJECTIVES
 from latentwire.train.settings import change
 
 SMALL = {"latent": 4, "hidden": (16,), "decoder_hidden": (16,)}
@@ -178,7 +178,7 @@ def _parts(content: bytes, path: Path):
     return state.tensors, state.position
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("kind", OBJECTIVES.values())
 @pytest.mark.parametrize("preset", ["keras", "torch", "codec"])
 def test_recipes_survive_json(kind, preset) -> None:
     recipe = dense_recipe(preset, kind.name, item_shape=(28, 28), network={"hidden": (7, 5)})

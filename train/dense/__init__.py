@@ -6,7 +6,6 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.train.dense.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
-    from latentwire.train.dense.network import DenseAutoencoder
     from latentwire.train.dense.recipe import PRESETS, Recipe, dense_recipe
     from latentwire.train.dense.run import TrainedRun, load_run, resume, train
     from latentwire.train.dense.settings import DenseSettings
@@ -15,7 +14,6 @@ __all__ = [
     "PRESETS",
     "DataRequest",
     "Dataset",
-    "DenseAutoencoder",
     "DenseSettings",
     "Recipe",
     "Split",
@@ -42,7 +40,6 @@ __getattr__ = lazy_names(
             "load_split",
             "split",
         ),
-        "network": ("DenseAutoencoder",),
         "recipe": (
             "PRESETS",
             "Recipe",

@@ -8,13 +8,12 @@ over an item, as in the project's seed document, L = sum (x_i - x^_i)^2, and rep
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Generator, Tensor, nn
 
 from latentwire.train.dense.autoencoder import Autoencoder
 
-ObjectiveName = Literal["mse", "rate", "denoising", "variational", "adversarial"]
 Scores = dict[str, Tensor]
 
 
@@ -49,11 +48,11 @@ class Player:
 class Objective(nn.Module, ABC):
     """What to minimise, together with what it learns beside the autoencoder."""
 
-    name: ClassVar[ObjectiveName]
-    prior: ClassVar[Literal["normal"] | None] = None
+    def __init__(self, network: Autoencoder, settings: Any, channels: int) -> None:
+        """Takes the autoencoder that it will train, which stays the caller's and out of the objective's state.
 
-    def __init__(self, network: Autoencoder) -> None:
-        """Takes the autoencoder that it will train, which stays the caller's and out of the objective's state."""
+        `settings` are of its own class in `objective_settings.OBJECTIVES`; `channels` is the number of latents C.
+        """
         super().__init__()
         self._network = (network,)  # a tuple keeps it out of this module's own parameters
 

@@ -4,8 +4,8 @@ Every objective leaves behind an encoder and a decoder; `rate` also leaves the q
 prior that generated codes can be drawn from is `normal` for `variational` and `adversarial`, absent for the others.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -14,28 +14,25 @@ from torch import Generator, Tensor, nn
 from latentwire.train.dense.autoencoder import Autoencoder, initialise, linear
 from latentwire.train.dense.objective import (
     Objective,
-    ObjectiveName,
     ParameterGroup,
     Player,
     Scores,
     per_element,
     squared_error,
 )
-from latentwire.train.dense.rate import Rate, RateSettings
-from latentwire.train.settings import require_above_zero, require_at_least, require_choice, require_widths
-
-
-@dataclass(frozen=True)
-class SquaredErrorSettings:
-    """The squared error has nothing to set."""
-
-    name: ClassVar[ObjectiveName] = "mse"
+from latentwire.train.dense.objective_settings import (
+    AdversarialSettings,
+    DenoisingSettings,
+    ObjectiveSettings,
+    RateSettings,
+    SquaredErrorSettings,
+    VariationalSettings,
+)
+from latentwire.train.dense.rate import Rate
 
 
 class SquaredError(Objective):
     """Nothing but the squared error: L = sum (x_i - x^_i)^2."""
-
-    name = "mse"
 
     def start(self, sample: Tensor, generator: Generator) -> None:
         """Nothing to do: it learns nothing beside the autoencoder."""
@@ -49,26 +46,12 @@ class SquaredError(Objective):
         return error, {"mse": per_element(error, batch)}
 
 
-@dataclass(frozen=True)
-class DenoisingSettings:
-    """`noise`: standard deviation of the Gaussian noise that the input gets, on the scale where items lie in [0, 1]."""
-
-    name: ClassVar[ObjectiveName] = "denoising"
-    noise: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Refuses noise that is none."""
-        require_above_zero(noise=self.noise)
-
-
 class Denoising(Objective):
     """The clean item from a noisy one (Vincent et al. 2008); the noisy input stays in [0, 1], as a sensor's would."""
 
-    name = "denoising"
-
-    def __init__(self, network: Autoencoder, settings: DenoisingSettings) -> None:
+    def __init__(self, network: Autoencoder, settings: DenoisingSettings, channels: int) -> None:
         """Takes the autoencoder and the amount of noise."""
-        super().__init__(network)
+        super().__init__(network, settings, channels)
         self.settings = settings
 
     def start(self, sample: Tensor, generator: Generator) -> None:
@@ -93,18 +76,6 @@ class Denoising(Objective):
         return error, {"denoised_mse": per_element(error, batch)}
 
 
-@dataclass(frozen=True)
-class VariationalSettings:
-    """`beta`: weight of the divergence from the prior (Higgins et al. 2017); 1 is the evidence lower bound."""
-
-    name: ClassVar[ObjectiveName] = "variational"
-    beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses a negative weight."""
-        require_at_least(0, beta=self.beta)
-
-
 class Variational(Objective):
     """A beta-VAE with the prior N(0, I) and a Gaussian output whose one variance is fitted to each batch.
 
@@ -114,12 +85,9 @@ class Variational(Objective):
     mean; its spread is a second head that is used only in training.
     """
 
-    name = "variational"
-    prior = "normal"
-
-    def __init__(self, network: Autoencoder, settings: VariationalSettings) -> None:
+    def __init__(self, network: Autoencoder, settings: VariationalSettings, channels: int) -> None:
         """Takes the autoencoder and the weight."""
-        super().__init__(network)
+        super().__init__(network, settings, channels)
         self.settings = settings
         self.log_variance = network.encoder.second_head()
 
@@ -153,30 +121,6 @@ class Variational(Objective):
         return likelihood + self.settings.beta * divergence, {"mse": mse.detach(), "divergence": divergence.detach()}
 
 
-@dataclass(frozen=True)
-class AdversarialSettings:
-    """The discriminator and its weight.
-
-    Attributes:
-        critic_hidden: widths of the discriminator's hidden layers.
-        pull: weight of the loss that pulls codes towards the prior, against the squared error relative to the batch's
-            variance.
-        penalty: weight of the discriminator's squared slope at draws of the prior (Mescheder et al. 2018, "R1").
-            Without it the discriminator becomes so steep that the encoder gives up and maps all items to one code.
-    """
-
-    name: ClassVar[ObjectiveName] = "adversarial"
-    critic_hidden: tuple[int, ...] = (256, 256)
-    pull: float = 0.1
-    penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses widths below one, a pull of zero and a negative penalty."""
-        require_widths(critic_hidden=self.critic_hidden)
-        require_above_zero(pull=self.pull)
-        require_at_least(0, penalty=self.penalty)
-
-
 class Adversarial(Objective):
     """An adversarial autoencoder (Makhzani et al. 2015): a discriminator tells codes from draws of N(0, I).
 
@@ -185,12 +129,9 @@ class Adversarial(Objective):
     against each other.
     """
 
-    name = "adversarial"
-    prior = "normal"
-
     def __init__(self, network: Autoencoder, settings: AdversarialSettings, channels: int) -> None:
         """Takes the autoencoder, the settings and the number of the code's channels."""
-        super().__init__(network)
+        super().__init__(network, settings, channels)
         self.settings = settings
         self.critic = _critic(channels, settings.critic_hidden)
 
@@ -252,32 +193,18 @@ def _critic(channels: int, hidden: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, linear(width, 1))
 
 
-ObjectiveSettings = SquaredErrorSettings | RateSettings | DenoisingSettings | VariationalSettings | AdversarialSettings
-SETTINGS: tuple[type[ObjectiveSettings], ...] = (
-    SquaredErrorSettings,
-    RateSettings,
-    DenoisingSettings,
-    VariationalSettings,
-    AdversarialSettings,
+OBJECTIVES: Mapping[type[ObjectiveSettings], type[Objective]] = MappingProxyType(
+    {
+        SquaredErrorSettings: SquaredError,
+        RateSettings: Rate,
+        DenoisingSettings: Denoising,
+        VariationalSettings: Variational,
+        AdversarialSettings: Adversarial,
+    }
 )
-
-
-def settings_class(name: str) -> type[ObjectiveSettings]:
-    """The class of the settings of the objective `name`; raises SettingsError for a name that there is not."""
-    require_choice(ObjectiveName, objective=name)
-    return next(kind for kind in SETTINGS if kind.name == name)
+"""Objectives by what they are told."""
 
 
 def create(settings: ObjectiveSettings, network: Autoencoder, channels: int) -> Objective:
     """The objective that the settings are for, still to be started; `channels` is the number of latents C."""
-    match settings:
-        case RateSettings():
-            return Rate(network, settings, channels)
-        case DenoisingSettings():
-            return Denoising(network, settings)
-        case VariationalSettings():
-            return Variational(network, settings)
-        case AdversarialSettings():
-            return Adversarial(network, settings, channels)
-        case SquaredErrorSettings():
-            return SquaredError(network)
+    return OBJECTIVES[type(settings)](network, settings, channels)

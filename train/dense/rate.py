@@ -6,8 +6,6 @@ with straight-through gradients. The tradeoff (lambda) runs log-linearly from th
 """
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -15,13 +13,13 @@ from torch import Generator, Tensor
 from latentwire.train.dense.autoencoder import Autoencoder
 from latentwire.train.dense.objective import (
     Objective,
-    ObjectiveName,
     ParameterGroup,
     Player,
     Scores,
     per_element,
     squared_error,
 )
+from latentwire.train.dense.objective_settings import RateSettings
 from latentwire.train.dense.prior import (
     FactorizedPrior,
     StepSizes,
@@ -30,64 +28,20 @@ from latentwire.train.dense.prior import (
     steps_for_tradeoff,
 )
 from latentwire.train.errors import SettingsError
-from latentwire.train.settings import require_above_zero, require_at_least, require_fraction
 
 # Qualities at which validation measures rate and distortion.
 MEASURED = (32, 128, 224)
 FOCUS_WIDTH = 0.12
 
 
-@dataclass(frozen=True)
-class RateSettings:
-    """Range and shape of the rate objective.
-
-    Attributes:
-        tradeoff: lambda at quality 0 and at quality 255, bits per squared error of items in [0, 1]; None to derive it
-            from the data: the range over which principal components alone would lose `loses` of the variance.
-        loses: fraction of the variance lost at quality 0 and at quality 255, where `tradeoff` is None.
-        knots: points of the curve of step sizes over quality.
-        components: logistics in the prior of one channel.
-        balance: an item's loss is weighted by (lambda / middle lambda)^-balance, so that the highest rates do not drown
-            the others; 0 for no weighting.
-        focus: fraction of the items whose quality is drawn around `focus_at` (deviation 0.12) instead of uniformly.
-        focus_at: the part of the quality scale that gets more practice, 0 for quality 0 and 1 for quality 255.
-    """
-
-    name: ClassVar[ObjectiveName] = "rate"
-    tradeoff: tuple[float, float] | None = None
-    loses: tuple[float, float] = (0.7, 0.02)
-    knots: int = 8
-    components: int = 3
-    balance: float = 0.5
-    focus: float = 0.5
-    focus_at: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuses ranges that do not rise in quality."""
-        require_at_least(2, knots=self.knots)
-        require_at_least(1, components=self.components)
-        require_at_least(0, balance=self.balance)
-        require_fraction(loses_at_lowest=self.loses[0], loses_at_highest=self.loses[1])
-        require_above_zero(loses_at_highest=self.loses[1])
-        require_fraction(focus=self.focus, focus_at=self.focus_at)
-        if self.tradeoff is not None:
-            require_above_zero(lambda_at_lowest=self.tradeoff[0], lambda_at_highest=self.tradeoff[1])
-        if self.loses[0] <= self.loses[1] or (self.tradeoff and self.tradeoff[0] >= self.tradeoff[1]):
-            raise SettingsError(
-                "quality must rise: lambda LOW,HIGH with LOW below HIGH, lost variance LOW,HIGH with LOW above HIGH; "
-                f"found lambda {self.tradeoff}, lost variance {self.loses}"
-            )
-
-
 class Rate(Objective):
     """Bits + lambda * sum (x_i - x^_i)^2 over the whole range of qualities."""
 
-    name = "rate"
     log_tradeoff: Tensor
 
     def __init__(self, network: Autoencoder, settings: RateSettings, channels: int) -> None:
         """Takes the autoencoder, the settings and the number of its latents' channels."""
-        super().__init__(network)
+        super().__init__(network, settings, channels)
         self.settings = settings
         self.prior_model = FactorizedPrior(channels, settings.components)
         self.step_sizes = StepSizes(channels, settings.knots)

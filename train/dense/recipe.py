@@ -3,16 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from latentwire.train.dense import network as dense
-from latentwire.train.dense.objectives import ObjectiveSettings, settings_class
-from latentwire.train.dense.settings import DenseSettings, LoopSettings
+from latentwire.train.dense.objective_settings import ObjectiveSettings, settings_class
+from latentwire.train.dense.settings import DenseSettings, LoopSettings, PresetName
 from latentwire.train.errors import SettingsError
 from latentwire.train.settings import change, from_json, to_json
-
-Family = Literal["dense"]
-PresetName = Literal["keras", "torch", "codec"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Recipe:
         loop: how it is trained.
     """
 
-    family: Family
+    family: str
     preset: PresetName
     network: DenseSettings
     objective: ObjectiveSettings
@@ -133,7 +130,7 @@ def dense_recipe(
     base = PRESETS[name]
     kind = settings_class(objective or base.objective)
     shape = base.network(item_shape)
-    if kind.name in ("variational", "adversarial"):
+    if kind.prior is not None:
         shape = replace(shape, code_activation="linear")
     return Recipe(
         "dense",

@@ -115,8 +115,8 @@ def load_run(path: str | Path) -> TrainedRun:
         network.decoder,
         contract,
         None if steps is None else steps.numpy().astype(np.float32),
-        objective.name,
-        objective.prior,
+        recipe.objective.name,
+        recipe.objective.prior,
         document,
     )
 

@@ -1,11 +1,7 @@
-"""Every decision of a dense run but its data: network and loop."""
+"""How a dense autoencoder is shaped and trained: settings that every objective shares. Nothing here needs torch."""
 
-import typing
 from dataclasses import dataclass
 from typing import Literal
-
-if typing.TYPE_CHECKING:
-    pass
 
 from latentwire.train.errors import SettingsError
 from latentwire.train.settings import (
@@ -17,6 +13,7 @@ from latentwire.train.settings import (
     require_widths,
 )
 
+PresetName = Literal["keras", "torch", "codec"]
 Schedule = Literal["constant", "cosine"]
 
 
@@ -76,20 +73,10 @@ class LoopSettings:
 
 
 Initialisation = Literal["glorot", "he", "torch"]
-
-
 DecoderKind = Literal["layers", "pictures"]
-
-
 Kind = Literal["plain", "residual"]
-
-
 Activation = Literal["relu", "leaky-relu", "gelu", "silu", "tanh"]
-
-
 CodeActivation = Literal["linear", "relu"]
-
-
 OutputActivation = Literal["linear", "sigmoid"]
 
 

@@ -65,8 +65,8 @@ def rounded(network: ImageNetwork) -> dict[str, Tensor]:
         if isinstance(layer, IntegerConv):
             weight = layer.on_grid()[0].half()
         else:
-            # The basis of the synthesis makes 768 values of each latent: over these the errors are to cancel.
-            along = 0 if name == "synthesis.klt" else 1
+            # The basis of the synthesis makes 768 or more values of each latent: over these the errors are to cancel.
+            along = 0 if name == "synthesis.klt.patch" else 1
             weight = half(layer.weight.flatten(1), along).reshape(layer.weight.shape)
         state[f"{name}.weight"] = weight
     return state

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import DivergedError
 from latentwire.train.image.captured import Captured, Update
-from latentwire.train.image.distortion import distortion, framed
+from latentwire.train.image.distortion import DISTORTIONS, distortion, framed
 from latentwire.train.image.network import DEAD_ZONE, Coded, ImageNetwork
 from latentwire.train.image.optimizers import Optimizers
 from latentwire.train.image.photos import Crops
@@ -30,10 +30,6 @@ from latentwire.train.image.validate import Point, rate_difference, validate
 from latentwire.train.loops import Outputs, append_metrics, progress_bar, show_scores
 
 FINAL_RATE = 0.02
-BALANCE = {"mse": 0.25, "mix": 0.5, "ms-ssim": 0.5}
-"""Exponents that keep the highest rates, whose losses and gradients are largest, from drowning the others. Gradients at
-the highest rates are 4 times those at the lowest for `photo`, 1.6 times for `photo-ms-ssim`; with 0.25 the latter would
-be 6 times (medians over six crops)."""
 EARLY = 50
 """The moving average follows the weights faster at first: its decay is at most step / (step + EARLY)."""
 
@@ -82,7 +78,7 @@ class ImageLoop:
         self.best = copy.deepcopy(self.average)
         self.optimizers = Optimizers(self.network, settings)
         # MS-SSIM draws its frame with numbers of Python, which a recording would repeat.
-        self.recording = device.type == "cuda" and settings.distortion == "mse"
+        self.recording = device.type == "cuda" and not DISTORTIONS[settings.distortion].structural
         self.updates: dict[tuple[bool, float | None], Update] = {}
         self.generator = Generator().manual_seed(settings.seed)
         self.position = Position()
@@ -190,10 +186,11 @@ class ImageLoop:
         trade_off = self.network.trade_off(level)
         rate = coded.bits / (image.shape[-1] * image.shape[-2])
         middle = self.settings.lambdas[len(self.settings.lambdas) // 2]
-        kind = self.settings.distortion
-        seen = [coded.image, image] if kind == "mse" else framed([coded.image, image], self.generator)
-        error, balance = distortion(kind, *seen), BALANCE[kind]
-        return ((rate + trade_off * error) * (trade_off / middle) ** -balance).mean()
+        kind, seen = self.settings.distortion, [coded.image, image]
+        if DISTORTIONS[kind].structural:
+            seen = framed(seen, self.generator)
+        balance = (trade_off / middle) ** -DISTORTIONS[kind].balance
+        return ((rate + trade_off * distortion(kind, *seen)) * balance).mean()
 
     @torch.no_grad()
     def _follow(self) -> None:

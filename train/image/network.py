@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latentwire.train.image.integer import straight_through
 from latentwire.train.image.prior import HyperAnalysis, Prior, code_length, noisy, rounded_hyper, row_scale, scale_row
+from latentwire.train.image.settings import Shape
 from latentwire.train.image.transforms import Analysis, Synthesis, arithmetic, between, warm_start
 
 GROUPS = [8, 24, 32, 64, 128]
@@ -31,12 +32,14 @@ class ImageNetwork(nn.Module):
 
     lambdas: Tensor
 
-    def __init__(self, lambdas: list[float], channels: int = 3, hyper: int = 64, width: int = 96) -> None:
+    def __init__(
+        self, lambdas: list[float], channels: int = 3, hyper: int = 64, width: int = 96, shape: Shape = "lapped"
+    ) -> None:
         super().__init__()
         latents = sum(GROUPS)
         self.register_buffer("lambdas", torch.tensor(lambdas))
-        self.analysis = Analysis(channels, latents, width, len(lambdas))
-        self.synthesis = Synthesis(channels, latents, 64, len(lambdas))
+        self.analysis = Analysis(channels, latents, width, len(lambdas), shape)
+        self.synthesis = Synthesis(channels, latents, 64, len(lambdas), shape)
         self.hyper_analysis = HyperAnalysis(latents, hyper, width)
         self.prior = Prior(GROUPS, hyper, width, 64, len(lambdas), with_means=128)
         self.log_gain = nn.Parameter(torch.zeros(len(lambdas), latents))

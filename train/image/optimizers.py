@@ -43,7 +43,7 @@ class Optimizers:
     def __init__(self, network: ImageNetwork, settings: ImageSettings) -> None:
         rate = settings.learning_rate
         learning = [p for p in network.parameters() if p.requires_grad]
-        klts = (network.analysis.klt.weight, network.synthesis.klt.weight)
+        klts = (network.analysis.klt.weight, network.synthesis.klt.patch.weight)
         bases = [p for p in learning if any(p is klt for klt in klts)]
         others = [p for p in learning if all(p is not base for base in bases)]
         mixing = [p for p in others if p.dim() == 4 and p.shape[1] > 1] if settings.optimizer == "muon" else []

@@ -17,14 +17,13 @@ from latentwire.train import checkpoint, plots
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import RunError, SettingsError
 from latentwire.train.image.cost import Cost, cost_of
-from latentwire.train.image.distortion import Distortion
 from latentwire.train.image.loop import ImageLoop
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.photos import Crops, Material, read_material, scaled_copies
-from latentwire.train.image.settings import Device, ImageSettings
+from latentwire.train.image.settings import Device, Distortion, ImageSettings
 from latentwire.train.image.steps import fit_steps
 from latentwire.train.image.validate import Point, judged, rate_difference
-from latentwire.train.image.weights import is_wider, load_initial, load_weights, read_weights, widths_of
+from latentwire.train.image.weights import is_wider, load_initial, load_weights, read_weights, shape_of
 from latentwire.train.loops import Outputs, append_metrics, rewind_metrics, threads
 from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document, versions
 from latentwire.train.settings import change, from_json, to_json
@@ -194,6 +193,7 @@ def write_run(
             "lambdas": decimals(network.lambdas),
             "width": network.hyper_analysis.net[0].out_channels,
             "hyper": network.prior.hyper,
+            "shape": network.synthesis.shape,
         },
     )
     data = provenance.get("data", {})
@@ -224,7 +224,7 @@ def new_network(settings: ImageSettings) -> ImageNetwork:
     """The network of a run, its weights drawn from the run's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return ImageNetwork(list(settings.lambdas), hyper=settings.hyper, width=settings.width)
+        return ImageNetwork(list(settings.lambdas), hyper=settings.hyper, width=settings.width, shape=settings.shape)
 
 
 def read_image_document(folder: Path) -> dict[str, Any]:
@@ -249,10 +249,10 @@ def distortion_of(source: Path) -> Distortion | None:
 
 
 def settings_of(document: Mapping[str, Any]) -> ImageSettings:
-    """The settings in run.json; a run from before there was `part` trained all."""
+    """The settings in run.json; a run from before there was `part` trained all, one without `shape` blocks."""
     settings = document["settings"]
     if isinstance(settings, Mapping):
-        settings = {"part": "all", **settings}
+        settings = {"part": "all", "shape": "blocks", **settings}
     return from_json(ImageSettings, settings, "run.json: settings")
 
 
@@ -303,7 +303,7 @@ def _require_same_packets(settings: ImageSettings, initial: Path | None) -> None
     if before is not None and not torch.equal(before, torch.tensor(settings.lambdas)):
         raise SettingsError(f"{kept} --lambdas {','.join(map(str, decimals(before)))}")
     if is_wider(weights, settings.width):  # narrowed, they would make other ones
-        raise SettingsError(f"{kept} --width {widths_of(weights)['width']}")
+        raise SettingsError(f"{kept} --width {shape_of(weights)['width']}")
 
 
 def decimals(values: torch.Tensor) -> tuple[float, ...]:

@@ -5,12 +5,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from latentwire.train.errors import SettingsError
-from latentwire.train.image.distortion import Distortion
 from latentwire.train.settings import Arithmetic, require_above_zero, require_at_least, require_choice, require_fraction
 
 Device = Literal["auto", "cpu", "cuda"]
 Optimizer = Literal["muon", "adam"]
 Part = Literal["all", "synthesis"]
+Shape = Literal["lapped", "blocks"]
+Distortion = Literal["mse", "ms-ssim", "mix"]
 LAMBDAS = (0.0009, 0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)
 SMALLEST_CROP = 256
 
@@ -21,6 +22,7 @@ class ImageSettings:
 
     Attributes:
         lambdas: one per quality knot, rising: the loss is bits per pixel + lambda * squared error in grey levels.
+        shape: `lapped` bases and patches, which overlap; `blocks` is for weights from before they did.
         width: channels of the encoder's first layers, a multiple of 8.
         hyper: channels of the hyper-latents.
         distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 2000 in place of the squared error; `mix`, the mean of both. With
@@ -53,6 +55,7 @@ class ImageSettings:
     """
 
     lambdas: tuple[float, ...] = LAMBDAS
+    shape: Shape = "lapped"
     width: int = 96
     hyper: int = 64
     distortion: Distortion = "mse"
@@ -91,6 +94,7 @@ class ImageSettings:
         require_choice(Arithmetic, arithmetic=self.arithmetic)
         require_choice(Distortion, distortion=self.distortion)
         require_choice(Part, part=self.part)
+        require_choice(Shape, shape=self.shape)
         require_choice(Device, device=self.device)
         if self.width % 8:
             raise SettingsError(f"width must be a multiple of 8, found {self.width}")

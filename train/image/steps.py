@@ -8,9 +8,10 @@ and sees the coarse ones better than the squared error does. Training would move
 import torch
 from torch import Generator, Tensor
 
-from latentwire.train.image.distortion import Distortion, distortion, framed
+from latentwire.train.image.distortion import distortion, framed
 from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.photos import Crops
+from latentwire.train.image.settings import Distortion
 
 SAMPLE = 8
 """Crops for each knot: 2048 latents or more of each channel, in all 20 480 with ten knots."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentwire.runtime.errors import InputShapeError
-from latentwire.train.image.distortion import Distortion, decibels
+from latentwire.train.image.distortion import DISTORTIONS, decibels
 from latentwire.train.image.network import DEAD_ZONE, ImageNetwork
+from latentwire.train.image.settings import Distortion
 
 LEVELS = (1, 3, 5, 7)
 """Eighths of the way from the lowest level to the highest."""
@@ -41,7 +42,8 @@ def judged(photos: Sequence[Tensor], distortion: Distortion, count: int) -> list
     Raises:
         InputShapeError: MS-SSIM has none that is large enough.
     """
-    usable = [photo for photo in photos if distortion == "mse" or min(photo.shape[1:]) >= SMALLEST_SIMILARITY]
+    structural = DISTORTIONS[distortion].structural
+    usable = [photo for photo in photos if not structural or min(photo.shape[1:]) >= SMALLEST_SIMILARITY]
     if not usable:
         raise InputShapeError(
             f"expected a validation picture of at least {SMALLEST_SIMILARITY} pixels each way for MS-SSIM, "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from latentwire.train import checkpoint
 from latentwire.train.errors import RunError
 from latentwire.train.image.narrow import narrowed
 from latentwire.train.image.network import ImageNetwork
+from latentwire.train.image.transforms import PATCH
 from latentwire.train.run import CHECKPOINT_FILE
 
 PARTS = ("best", "average", "network")
@@ -27,7 +29,9 @@ def read_weights(source: Path) -> dict[str, Tensor]:
     """
     path = source / CHECKPOINT_FILE if source.is_dir() else source
     state = checkpoint.read(path)
-    return next((found for part in PARTS if (found := state.part(part))), {})
+    found = next((found for part in PARTS if (found := state.part(part))), {})
+    # Weights from before patches overlapped call the basis of the synthesis by the layer it was then.
+    return {name.replace("synthesis.klt.weight", "synthesis.klt.patch.weight"): value for name, value in found.items()}
 
 
 def read_network(source: Path) -> ImageNetwork:
@@ -38,22 +42,28 @@ def read_network(source: Path) -> ImageNetwork:
     """
     weights = read_weights(source)
     try:
-        network = ImageNetwork(weights["lambdas"].tolist(), **widths_of(weights))
+        network = ImageNetwork(weights["lambdas"].tolist(), **shape_of(weights))
     except KeyError as fault:
         raise RunError(f"{source}: expected weights of an image network, found none of {fault}") from fault
     load_weights(network, weights, source)
     return network.eval().requires_grad_(False)
 
 
-def widths_of(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """The settings `width` and `hyper` of an image network's weights; raises KeyError if they are no such weights."""
-    return {name: len(weights[f"hyper_analysis.net.{layer}.weight"]) for name, layer in (("width", 0), ("hyper", 4))}
+def shape_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings `shape`, `width` and `hyper` of an image network's weights.
+
+    Raises:
+        KeyError: they are no such weights.
+    """
+    sizes = {name: len(weights[f"hyper_analysis.net.{layer}.weight"]) for name, layer in (("width", 0), ("hyper", 4))}
+    side = weights["analysis.klt.weight"].shape[-1]
+    return {"shape": "blocks" if side == PATCH else "lapped", **sizes}
 
 
 def is_wider(weights: Mapping[str, Tensor], width: int) -> bool:
     """Whether they are an image network's, and their encoder is wider."""
     try:
-        return widths_of(weights)["width"] > width
+        return bool(shape_of(weights)["width"] > width)
     except KeyError:
         return False
 
