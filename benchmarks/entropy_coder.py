@@ -20,6 +20,8 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
+from latentwire.export.factorized.verify import read_tables
+from latentwire.export.measure import run_batched
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.runtime.files import read_items
@@ -38,7 +40,8 @@ def main() -> None:
     arguments = parser.parse_args()
     subject = Subject(open_bundle(arguments.bundle))
     items = read_items(arguments.data)[: arguments.items]
-    latents = subject.latents("fp32", items.reshape(len(items), *subject.manifest.input.shape[1:]))
+    rows = items.reshape(len(items), *subject.manifest.input.shape[1:])
+    latents = run_batched(subject.session("analysis", "fp32"), "input", rows)
     figures = [graph_coder(subject, latents, arguments.quality), rust_coder(subject, latents, arguments.quality)]
     print(json.dumps(figures, indent=1))
     if arguments.out:
@@ -71,19 +74,21 @@ def row(name: str, symbols: int, ideal: float, size: int, encode_ms: float, deco
 def graph_coder(subject: Subject, latents: npt.NDArray[np.float32], quality: int) -> dict[str, Any]:
     """Whole packets: rounding, header and checksum are in the time and in the bytes."""
     shape = (len(latents),)
-    packet = subject.coder.packet(latents, shape, quality)
-    symbols = subject.tables.quantize(latents, quality)
-    ideal = float(subject.tables.bits(symbols, quality).sum() / 8)
-    coded = int((subject.tables.index[quality] > 0).sum()) * len(latents)
-    encode_ms = median_ms(lambda: subject.coder.packet(latents, shape, quality))
-    decode_ms = median_ms(lambda: subject.coder.restore(packet))
+    coder, tables = subject.coder(), read_tables(subject)
+    packet = coder.packet(latents, shape, quality)
+    symbols = tables.quantize(latents, quality)
+    ideal = float(tables.bits(symbols, quality).sum() / 8)
+    coded = int((tables.index[quality] > 0).sum()) * len(latents)
+    encode_ms = median_ms(lambda: coder.packet(latents, shape, quality))
+    decode_ms = median_ms(lambda: coder.restore(packet))
     return row("latentwire, ONNX Runtime", coded, ideal, len(packet), encode_ms, decode_ms)
 
 
 def rust_coder(subject: Subject, latents: npt.NDArray[np.float32], quality: int) -> dict[str, Any]:
     """The coder alone, symbols given."""
-    coded = subject.tables.index[quality] > 0
-    symbols = subject.tables.quantize(latents, quality)[:, coded].astype(np.int32)
+    tables = read_tables(subject)
+    coded = tables.index[quality] > 0
+    symbols = tables.quantize(latents, quality)[:, coded].astype(np.int32)
     scale = np.maximum(np.abs(symbols).mean(0), 0.05)
     flat = np.ascontiguousarray(symbols.ravel())
     means, scales = np.zeros(len(flat)), np.tile(scale, len(symbols))

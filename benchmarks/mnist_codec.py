@@ -30,7 +30,8 @@ from machine import machine
 from PIL import Image
 
 from latentwire.export import export_codec
-from latentwire.export.factorized.tables import CodecTables
+from latentwire.export.factorized.verify import read_tables
+from latentwire.export.measure import run_batched
 from latentwire.export.verify import Subject
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle.bundle import open_bundle
@@ -166,11 +167,11 @@ def curve(test: Images) -> list[dict[str, float]]:
 def overhead(test: Images) -> list[dict[str, float]]:
     """Whole packets against the ideal code length of their symbols, for small and large packets."""
     subject = Subject(open_bundle(CODEC))
-    tables: CodecTables = subject.tables
+    tables, coder, analysis = read_tables(subject), subject.coder(), subject.session("analysis", "fp32")
     found = []
     for items in (1, PACKET, 1000, 10000):
-        latents = subject.latents("fp32", test[:items])
-        packet = subject.coder.packet(latents, (items,), 128)
+        latents = run_batched(analysis, "input", test[:items])
+        packet = coder.packet(latents, (items,), 128)
         ideal = float(tables.bits(tables.quantize(latents, 128), 128).sum()) / 8
         width = 1 << (int(packet[8]) >> 4 & 3)
         payload = len(packet) - 9 - 2 * width - 4

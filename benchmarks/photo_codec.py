@@ -32,9 +32,7 @@ from rate_distortion import MEASURES, Codec, Picture, Plot, Point, curve, differ
 from latentwire.export import measure
 from latentwire.export.graph.tap import estimating
 from latentwire.export.image.codec import make_transforms
-from latentwire.export.image.tap import Tap
-from latentwire.export.image.verify import pieces_of, symbols_lost
-from latentwire.export.verify import LEVELS, Subject
+from latentwire.export.verify import EXACT, LEVELS, Subject
 from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.runtime.files import read_pictures
 from latentwire.train.image.network import ImageNetwork
@@ -42,7 +40,6 @@ from latentwire.train.image.validate import rate_difference, validate
 from latentwire.train.image.weights import read_network
 
 QUALITIES = (0, 24, 48, 72, 96, 128, 160, 192, 224, 255)
-EXACT = (0, 64, 128, 192, 255)
 MIDDLE_BPP = 0.5
 RIVALS = (
     pillow("JPEG", "JPEG", (5, 10, 20, 30, 50, 70, 80, 90, 95)),
@@ -136,8 +133,7 @@ def differences(curves: dict[str, list[Point]], ours: str) -> dict[str, dict[str
 
 def estimate(subject: Subject, pictures: Sequence[Picture]) -> list[dict[str, float]]:
     """Ideal code length of all coded symbols (from the encoder's own tables) against packet bytes."""
-    pieces = pieces_of(subject, "fp32", threads=2)
-    tap = Tap(subject.bundle.read_model("pack", "exact"))
+    pieces, tap = subject.pieces(threads=2), subject.tap()
     rows = []
     for quality in QUALITIES:
         ideal = real = pixels = 0.0
@@ -174,7 +170,7 @@ def session_times(
 
     Taken in turns, they would disturb each other: the threads of a session spin for a while after its work is done.
     """
-    pieces = pieces_of(subject, variant, threads=threads)
+    pieces = subject.pieces(variant, threads=threads)
     estimator = measure.session(estimating(onnx.load_from_string(subject.bundle.read_model("pack", "exact"))), threads)
     encoder = subject.session("encoder", variant, threads=threads)
     decoder = subject.session("decoder", "fp32", threads=threads)
@@ -188,10 +184,10 @@ def session_times(
         {"latents": values, "quality": scalar, "size": np.asarray(picture.shape)}
         for values, picture in zip(latents, pictures, strict=True)
     ]
-    pack, _ = clocks(lambda feed: pieces.pack.run(None, feed), feeds)
+    pack, _ = clocks(lambda feed: pieces.coder.pack.run(None, feed), feeds)
     model, _ = clocks(lambda feed: estimator.run(None, feed), feeds)
-    unpack, unpacked = clocks(pieces.unpacked, packets)
-    synthesis, _ = clocks(pieces.output, unpacked)
+    unpack, unpacked = clocks(pieces.coder.restore, packets)
+    synthesis, _ = clocks(lambda values: measure.run_known(pieces.synthesis, values), unpacked)
     spent = {
         "encode": encode,
         "decode": decode,
@@ -265,9 +261,8 @@ def memory(bundle: str) -> float:
 
 def mismatches(subject: Subject, pictures: Sequence[Picture], weights: Path | None) -> dict[str, int]:
     """Symbols that differ after decoding, by encoder variant, over one and two threads and all optimisation levels."""
-    tap, found = Tap(subject.bundle.read_model("pack", "exact")), {}
-    unpack = subject.bundle.read_model("unpack", "exact")
-    readers = [measure.session(unpack, threads, level) for level in LEVELS.values() for threads in (1, 2)]
+    tap, found = subject.tap(), {}
+    readers = [subject.coder(threads=threads, level=level) for level in LEVELS.values() for threads in (1, 2)]
     analyses = {name: subject.session("analysis", name) for name in subject.variants("analysis")}
     if weights:
         analyses["fp16"] = measure.session(
@@ -278,14 +273,8 @@ def mismatches(subject: Subject, pictures: Sequence[Picture], weights: Path | No
         for picture, quality in itertools.product(pictures, EXACT):
             feed = {"input": picture, "quality": np.asarray(quality, np.uint8)}
             sent = tap.send(analysis.run(None, feed)[0], picture.shape, quality)
-            found[name] += sum(symbols_lost(sent, restored(reader, sent.packet)) for reader in readers)
+            found[name] += sum(sent.lost(reader.restore(sent.packet)) for reader in readers)
     return found
-
-
-def restored(reader: Any, packet: Any) -> dict[str, Any]:
-    """All that an unpack piece says of a packet."""
-    names = [output.name for output in reader.get_outputs()]
-    return dict(zip(names, reader.run(names, {"packet": packet}), strict=True))
 
 
 def integer_model(network: ImageNetwork, pictures: Sequence[Picture]) -> float:

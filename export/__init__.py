@@ -10,16 +10,25 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.export.errors import ExportError, ParityError, QuantizationError
-    from latentwire.export.factorized import Dense, Family, export_codec
-    from latentwire.export.families import Exported
+    from latentwire.export.factorized.codec import export_codec
+    from latentwire.export.factorized.family import FactorizedFamily, FactorizedRun
+    from latentwire.export.factorized.layout import Dense, Family
+    from latentwire.export.factorized.verify import Reference
+    from latentwire.export.families import verify_bundle
+    from latentwire.export.family import Exported, ExportFamily, ExportRequest
     from latentwire.export.image.codec import export_image
-    from latentwire.export.verify import Check, Reference, Report, verify_bundle
+    from latentwire.export.runs import export_run
+    from latentwire.export.verify import Check, Report
 
 __all__ = [
     "Check",
     "Dense",
     "ExportError",
+    "ExportFamily",
+    "ExportRequest",
     "Exported",
+    "FactorizedFamily",
+    "FactorizedRun",
     "Family",
     "ParityError",
     "QuantizationError",
@@ -27,6 +36,7 @@ __all__ = [
     "Report",
     "export_codec",
     "export_image",
+    "export_run",
     "verify_bundle",
 ]
 
@@ -40,16 +50,23 @@ __getattr__ = lazy_names(
         ),
         "factorized": (
             "Dense",
+            "FactorizedFamily",
+            "FactorizedRun",
             "Family",
+            "Reference",
             "export_codec",
         ),
-        "families": ("Exported",),
+        "families": ("verify_bundle",),
+        "family": (
+            "ExportFamily",
+            "ExportRequest",
+            "Exported",
+        ),
         "image.codec": ("export_image",),
+        "runs": ("export_run",),
         "verify": (
             "Check",
-            "Reference",
             "Report",
-            "verify_bundle",
         ),
     },
 )

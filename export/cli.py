@@ -22,7 +22,7 @@ def show_stage(stage: str) -> None:
 
 def size_of(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`HEIGHTxWIDTH` as two lengths."""
-    from latentwire.export.targets.shapes import parse_size
+    from latentwire.export.static import parse_size
 
     return None if value is None else parse_size(value)
 
@@ -78,24 +78,19 @@ def export(
 
     With --target, folders for app developers too, below targets/ in the bundle.
     """
-    from latentwire.export.runs import export_run, holds_pictures, read_calibration
-    from latentwire.export.targets import Shapes, check_targets, package_bundle
+    from latentwire.export.families import family_named
+    from latentwire.export.family import ExportRequest
+    from latentwire.export.runs import export_run, read_calibration
+    from latentwire.export.static import Shapes
+    from latentwire.export.targets import check_targets, package_bundle
+    from latentwire.train import family_of_run
 
     shapes = Shapes(size, batch)
     if targets:
-        check_targets(targets, shapes, holds_pictures(run))
+        check_targets(targets, shapes, family_named(family_of_run(run)).form)
 
-    exported = export_run(
-        run,
-        out,
-        precisions=precision,
-        calibrate=calibrate,
-        holdout=holdout,
-        name=name,
-        terms=terms,
-        overwrite=overwrite,
-        on_stage=show_stage,
-    )
+    request = ExportRequest(precision, calibrate, holdout, name, terms, overwrite, show_stage)
+    exported = export_run(run, out, request)
     packaged = []
     if targets:
         items = read_calibration(exported.path, calibrate)
@@ -139,7 +134,8 @@ def package(
     BUNDLE is a folder, a zip or the name of a ready codec.
     """
     from latentwire.export.runs import read_calibration
-    from latentwire.export.targets import Shapes, package_bundle
+    from latentwire.export.static import Shapes
+    from latentwire.export.targets import package_bundle
 
     packaged = package_bundle(
         bundle,
@@ -193,9 +189,10 @@ def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> Non
 
     BUNDLE is a folder, a zip or the name of a ready codec.
     """
-    from latentwire.export.show.explore import explore_bundle
+    from latentwire.export.families import family_named
+    from latentwire.runtime.bundle import open_bundle
 
-    pages = explore_bundle(bundle, data, out, seed=seed)
+    pages = family_named(open_bundle(bundle).manifest.family).explore(bundle, data, out, seed)
     click.echo(json.dumps([str(page) for page in pages]) if as_json else "\n".join(map(str, pages)))
 
 
@@ -205,7 +202,7 @@ def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> Non
 @as_json
 def demo(out: Path, epochs: int | None, as_json: bool) -> None:
     """Train, export, verify, then send digits from a device process to a server process and show what they cost."""
-    from latentwire.export.show.demo import run_demo
+    from latentwire.export.demo import run_demo
 
     result = run_demo(out, epochs=epochs)
     click.echo(json.dumps(result.to_json()) if as_json else result.render())

@@ -1,35 +1,47 @@
-"""What every family of codecs is to the export layer."""
+"""Where families of codecs are found.
+
+A family's room says what it offers in one object, which it registers by an entry point of the group
+`latentwire.families.export`, under the name that manifests have. So do families of other distributions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentwire.runtime.errors import SettingError
+from latentwire.export.factorized.family import FactorizedFamily
+from latentwire.export.family import ExportFamily
+from latentwire.export.verify import Items, Report, Subject
+from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.plugins import Plugins
 
-PRECISIONS = ("fp32", "int8", "fp16")
-
-
-DEFAULT_QUALITY = 128
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote."""
-
-    path: Path
-    codec_id: str
-    parity: Mapping[str, Any]
-    """The verify report, as in the manifest."""
+FAMILIES = Plugins("latentwire.families.export", "a family")
 
 
-def check_precisions(precisions: Sequence[str]) -> None:
-    """fp32 first among known names, each once."""
-    unknown = [name for name in precisions if name not in PRECISIONS]
-    if unknown or "fp32" not in precisions or len(set(precisions)) != len(precisions):
-        raise SettingError(
-            f"precisions must be distinct names of {', '.join(PRECISIONS)} with fp32 among them (the yardstick of the "
-            f"others), found {', '.join(precisions) or 'none'}"
-        )
+def family_named(name: str) -> ExportFamily:
+    """The family of that name; codecs of families that nobody registered are those of `export_codec`.
+
+    Raises:
+        MissingExtraError: libraries that it needs are not installed.
+    """
+    if name in FAMILIES.names():
+        family: ExportFamily = FAMILIES.load(name)
+        return family
+    return FactorizedFamily(name)
+
+
+def verify_bundle(path: str | Path, items: Items, reference: Any = None) -> Report:
+    """Run every check on a bundle.
+
+    Args:
+        path: the bundle.
+        items: real items of its contract, [N, ...], or pictures [H, W, C]; not those it was fitted to.
+        reference: the torch side, if it is at hand: a `Reference`, or the image family's network.
+
+    Raises:
+        BundleError: there is no such bundle, or it is not what its manifest says.
+        InputError: the items are not what the contract says.
+        ExportError: the reference is of another family, or of another codec.
+    """
+    bundle = open_bundle(path)
+    return family_named(bundle.manifest.family).verifier(Subject(bundle), items).run(reference)

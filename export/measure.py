@@ -1,12 +1,11 @@
 """Rate and distortion of transforms on real data, from ONNX files alone.
 
-Rates are sizes of real packets of up to 512 items, all included; distortion is the mean squared error with items
-scaled to [0, 1].
+Rates are sizes of real packets, all included; distortion is the mean squared error with items scaled to [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,27 +54,8 @@ def mse(items: Array, restored: Array, contract: ItemContract) -> float:
     return float(np.square(difference).mean())
 
 
-@dataclass(frozen=True)
-class Coder:
-    """The two integer pieces as one lossless channel."""
-
-    pack: ort.InferenceSession
-    unpack: ort.InferenceSession
-    size_axes: tuple[int, ...]
-
-    def packet(self, latents: Array, item_shape: tuple[int, ...], quality: int) -> Array:
-        """Latents of one packet -> uint8 [n]; ``item_shape`` is the shape of the input that they came from."""
-        size = np.asarray([item_shape[axis] for axis in self.size_axes], np.int64)
-        feed = {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": size}
-        return self.pack.run(None, feed)[0]  # type: ignore[no-any-return]
-
-    def restore(self, packet: Array) -> dict[str, Array]:
-        """latents, size, symbols and status of a packet."""
-        names = [output.name for output in self.unpack.get_outputs()]
-        return dict(zip(names, self.unpack.run(None, {"packet": packet}), strict=True))
-
-
 BATCH = 512
+"""Items that are run at once."""
 
 
 def batches(array: Array, size: int = BATCH) -> Iterator[Array]:
@@ -89,10 +69,90 @@ def run_batched(model: ort.InferenceSession, name: str, array: Array) -> Array:
     return np.concatenate([model.run(None, {name: batch})[0] for batch in batches(array)])
 
 
+def pack_feed(latents: Array, shape: tuple[int, ...], quality: int, size_axes: tuple[int, ...]) -> dict[str, Array]:
+    """What a pack piece takes for latents of an input of ``shape``."""
+    size = np.asarray([shape[axis] for axis in size_axes], np.int64)
+    return {"latents": latents, "quality": np.asarray(quality, np.uint8), "size": size}
+
+
+@dataclass(frozen=True)
+class Coder:
+    """The two integer pieces as one lossless channel."""
+
+    pack: ort.InferenceSession
+    unpack: ort.InferenceSession
+    size_axes: tuple[int, ...]
+
+    def packet(self, latents: Array, item_shape: tuple[int, ...], quality: int) -> Array:
+        """Latents of one packet -> uint8 [n]; ``item_shape`` is the shape of the input that they came from."""
+        feed = pack_feed(latents, item_shape, quality, self.size_axes)
+        return self.pack.run(None, feed)[0]  # type: ignore[no-any-return]
+
+    def restore(self, packet: Array) -> dict[str, Array]:
+        """Latents, size, symbols, status and whatever else the unpack piece says of a packet, by name."""
+        names = [output.name for output in self.unpack.get_outputs()]
+        return dict(zip(names, self.unpack.run(None, {"packet": packet}), strict=True))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The four pieces of one pair of variants."""
+
+    analysis: ort.InferenceSession
+    coder: Coder
+    synthesis: ort.InferenceSession
+
+    def latents(self, items: Array, quality: int) -> Array:
+        """Float32, as the analysis transform lays them out."""
+        return run_known(self.analysis, {"input": items, "quality": np.asarray(quality, np.uint8)})
+
+    def packet(self, items: Array, quality: int) -> Array:
+        """What one packet holds -> uint8 [n]."""
+        return self.coder.packet(self.latents(items, quality), items.shape, quality)
+
+    def output(self, packet: Array) -> Array:
+        """What a packet decodes to."""
+        return run_known(self.synthesis, self.coder.restore(packet))
+
+
+def rate_points(
+    pieces: Pieces,
+    inputs: Sequence[Array],
+    qualities: Sequence[int],
+    contract: ItemContract,
+    *,
+    count: Callable[[Array], int] = len,
+    similarity: Callable[[Array, Array], float | None] = lambda _restored, _source: None,
+) -> list[RatePoint]:
+    """One point for each quality, of means over all items.
+
+    Args:
+        pieces: what encodes and decodes.
+        inputs: what each packet takes.
+        qualities: of the points.
+        contract: scales errors.
+        count: items in an input.
+        similarity: MS-SSIM of what was restored, None where there is none.
+    """
+    points = []
+    for quality in qualities:
+        length, error, alike = 0, 0.0, list[float]()
+        for source in inputs:
+            packet = pieces.packet(source, quality)
+            restored = pieces.output(packet)
+            length += len(packet)
+            error += mse(source, restored, contract) * count(source)
+            found = similarity(restored, source)
+            alike += [] if found is None else [found]
+        items = sum(map(count, inputs))
+        points.append(RatePoint(quality, 8 * length / items, error / items, float(np.mean(alike)) if alike else None))
+    return points
+
+
 def rate_point(
     coder: Coder, latents: Array, items: Array, synthesis: ort.InferenceSession, contract: ItemContract, quality: int
 ) -> RatePoint:
-    """Send ``latents`` of ``items`` through real packets at one quality, synthesise and compare."""
+    """Send ``latents`` of ``items`` through packets of up to `BATCH` items at one quality, synthesise and compare."""
     length, restored = 0, []
     for part, source in zip(batches(latents), batches(items), strict=True):
         packet = coder.packet(part, source.shape, quality)

@@ -1,80 +1,45 @@
 """Parity of a bundle, on real data: what must be identical is compared exactly, what may drift is measured.
 
-Exact: symbols decoded = symbols encoded for every pair of variants; packets from the same latents, whatever the
-optimisation level and the number of threads. Measured: torch against ONNX, and each variant's rate and distortion
-against fp32. `verify_bundle` runs on the files of a bundle alone; with the torch modules it compares those too.
+Exact: symbols that the unpack piece reads = symbols that the pack piece sent, read off inside its graph, for every
+variant of the transforms; packets from the same latents, whatever the optimisation level and the number of threads.
+Measured: each variant's rate and distortion against fp32, and, where the torch side is at hand, torch against ONNX.
+
+All families go through the same checks. What a family adds is in its `Verifier`: what a packet takes, what a precision
+may cost, and how its torch side is compared.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import onnxruntime as ort
-import torch
 
 from latentwire.export import measure
-from latentwire.export.errors import ParityError
-from latentwire.export.factorized.tables import CodecTables
-from latentwire.export.factorized.transforms import Analysis, Synthesis
-from latentwire.export.graph.builder import duplicate
-from latentwire.export.image.tables import FAMILY
-from latentwire.export.image.verify import verify_images
-from latentwire.export.transforms import Half
+from latentwire.export.errors import ExportError, ParityError
+from latentwire.export.measure import Coder, Pieces, RatePoint
+from latentwire.export.tap import Tap
 from latentwire.runtime.atomic import whole_file
-from latentwire.runtime.bundle.bundle import Bundle, open_bundle
-from latentwire.runtime.bundle.manifest import MANIFEST
+from latentwire.runtime.bundle import MANIFEST, Bundle
 from latentwire.runtime.contract import Array
-from latentwire.train.image.network import ImageNetwork
 
-QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
-COMPARED = (0, 128, 255)
-SYMBOL_LIMIT = 1e-5
-OUTPUT_LIMIT = 1e-5
-RATE_LIMIT = 0.02
-"""Another precision may raise the rate by this share at quality 128."""
-MSE_LIMIT = 0.03
-"""And the squared error by this share."""
-TIE = 1e-3
-"""A symbol may differ between torch and ONNX only where the latent is this close to a rounding boundary, in steps."""
-PACKET_ITEMS = 64
-
+EXACT = (0, 64, 128, 192, 255)
+"""Qualities at which symbols are compared."""
+FLOAT_LIMIT = 1e-5
+"""Largest difference of a float output, range scaled to 1."""
 LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The torch modules that a bundle was made from."""
-
-    analysis: Analysis
-    synthesis: Synthesis
-
-    def in_half(self) -> Reference:
-        """The same transforms with their networks in half precision."""
-        family = self.synthesis.family
-        return Reference(Analysis(family, Half(self.analysis.encoder)), Synthesis(family, Half(self.synthesis.decoder)))
-
-    def latents(self, items: Array) -> torch.Tensor:
-        """Latents of ``items`` in torch."""
-        with torch.no_grad():
-            return torch.cat([self.analysis(torch.tensor(part)) for part in measure.batches(items)])
-
-    def output(self, latents: Array) -> Array:
-        """Items from latents in torch, before rounding to whole numbers, in the contract's units."""
-        with torch.no_grad():
-            parts = [self.synthesis.decoder(torch.tensor(part)) for part in measure.batches(latents)]
-            return self.synthesis.family.scale(torch.cat(parts)).numpy()
+Items = Array | Sequence[Array]
+"""One array of items, or pictures one by one."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +62,7 @@ class Report:
 
     items: int
     checks: list[Check] = field(default_factory=list)
-    curves: dict[str, list[measure.RatePoint]] = field(default_factory=dict)
+    curves: dict[str, list[RatePoint]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -126,60 +91,11 @@ class Report:
         }
 
 
-def verify_bundle(
-    path: str | Path, items: Array | Sequence[Array], reference: Reference | ImageNetwork | None = None
-) -> Report:
-    """Run every check on a bundle.
-
-    Args:
-        path: the bundle.
-        items: real items of its contract, [N, ...], or pictures [H, W, C]; not those it was fitted to.
-        reference: the torch modules, or the image family's network, if they are at hand.
-    """
-    bundle = open_bundle(path)
-    subject, report = Subject(bundle), Report(len(items))
-    if bundle.manifest.family == FAMILY:
-        for picture in items:
-            bundle.manifest.input.validate(picture)
-        verify_images(report, subject, list(items), reference if isinstance(reference, ImageNetwork) else None)
-    else:
-        vectors = np.asarray(items)
-        bundle.manifest.input.validate(vectors)
-        verify_vectors(report, subject, vectors, reference if isinstance(reference, Reference) else None)
-    return report
-
-
-def verify_vectors(report: Report, subject: Subject, items: Array, reference: Reference | None) -> None:
-    """Add every check of a bundle of the dense family to ``report``."""
-    for variant in subject.variants("analysis"):
-        check_symbols(report, subject, variant, items)
-    if not report.passed:
-        report.notes.append("nothing else was measured: it would measure packets that do not decode")
-        return
-    check_assemblies(report, subject, items)
-    check_determinism(report, subject, items)
-    measure_variants(report, subject, items)
-    if reference is None:
-        report.notes.append("torch modules were not at hand: torch against ONNX was not compared again")
-    else:
-        check_torch(report, subject, items, reference)
-
-
 class Subject:
     """A bundle's files, read once and checked against their hashes."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
-
-    @cached_property
-    def coder(self) -> measure.Coder:
-        """The integer pieces."""
-        return measure.Coder(self.session("pack", "exact"), self.session("unpack", "exact"), self.size_axes)
-
-    @cached_property
-    def tables(self) -> CodecTables:
-        """The tables in the integer pieces, of the dense family."""
-        return read_tables(self.bundle.read_model("pack", "exact"), self.bundle.read_model("unpack", "exact"))
 
     @property
     def size_axes(self) -> tuple[int, ...]:
@@ -194,137 +110,155 @@ class Subject:
         """A measuring session over a file whose hash was checked."""
         return measure.session(self.bundle.read_model(role, variant), **options)
 
-    def latents(self, variant: str, items: Array) -> Array:
-        """Latents of ``items`` by one analysis piece."""
-        return measure.run_batched(self.session("analysis", variant), "input", items)
+    def coder(self, **options: Any) -> Coder:
+        """The integer pieces."""
+        pack, unpack = (self.session(role, "exact", **options) for role in ("pack", "unpack"))
+        return Coder(pack, unpack, self.size_axes)
+
+    def pieces(self, analysis: str = "fp32", synthesis: str = "fp32", **options: Any) -> Pieces:
+        """Sessions of the four pieces."""
+        return Pieces(
+            self.session("analysis", analysis, **options),
+            self.coder(**options),
+            self.session("synthesis", synthesis, **options),
+        )
+
+    def tap(self) -> Tap:
+        """The pack piece that tells what it sends."""
+        return Tap(self.bundle.read_model("pack", "exact"), self.size_axes)
+
+    @property
+    def step(self) -> float:
+        """The smallest change of an output, as a share of the range: one level for integers, 1e-5 for floats."""
+        low, high = self.manifest.input.range
+        return FLOAT_LIMIT if self.manifest.input.dtype == "float32" else 1 / (high - low)
 
 
-def read_tables(pack: bytes, unpack: bytes) -> CodecTables:
-    """The codec's tables from the initializers of its two integer pieces."""
-    found: dict[str, Array] = {}
-    for data in (pack, unpack):
-        for tensor in onnx.load_from_string(data).graph.initializer:
-            found[tensor.name] = onnx.numpy_helper.to_array(tensor)
-    frequency = found["frequency"].astype(np.uint16)
-    return CodecTables(found["gain"], found["centre"], found["index"], frequency, found["rounding"], found["shift"])
+class Verifier(ABC):
+    """The checks of one bundle on real items; subclasses say what differs between families."""
 
+    reference_type: ClassVar[type]
+    """What the torch side of a comparison is."""
+    qualities: ClassVar[tuple[int, ...]] = (0, 32, 64, 96, 128, 160, 192, 224, 255)
+    """Of the rate-distortion curve of fp32."""
+    compared: ClassVar[tuple[int, ...]]
+    """Of the other variants' curves."""
 
-def packet_parts(latents: Array, items: Array) -> Iterator[tuple[Array, tuple[int, ...]]]:
-    """Latents by packet, with the input shape that each packet stands for."""
-    for part, source in zip(measure.batches(latents, PACKET_ITEMS), measure.batches(items, PACKET_ITEMS), strict=True):
-        yield part, source.shape
+    def __init__(self, subject: Subject, items: Items) -> None:
+        """Takes items of the codec's contract, not those that it was fitted to.
 
+        Raises:
+            InputError: the items are not what the contract says.
+        """
+        self.subject, self.items = subject, items
+        self.check_items()
 
-def check_symbols(report: Report, subject: Subject, variant: str, items: Array) -> None:
-    """Through pack and unpack, each symbol comes back as NumPy computes it from the same latents: none may differ."""
-    latents, wrong = subject.latents(variant, items), 0
-    for quality in (QUALITIES[0], 128, QUALITIES[-1]):
-        for part, shape in packet_parts(latents, items):
-            found = subject.coder.restore(subject.coder.packet(part, shape, quality))["symbols"]
-            wanted = subject.tables.quantize(part, quality)
-            wrong += int((found != wanted).sum()) if found.shape == wanted.shape else wanted.size
-    report.add(f"symbols decoded differ from symbols encoded, {variant} encoder", wrong, 0)
+    @abstractmethod
+    def check_items(self) -> None:
+        """Nothing, if the items are what the contract says; else its InputError."""
 
+    @abstractmethod
+    def packets(self) -> Sequence[Array]:
+        """What each packet takes where exactness is checked."""
 
-def check_assemblies(report: Report, subject: Subject, items: Array) -> None:
-    """Every encoder file against every decoder file: the output is what the decoder's pieces make of the packet."""
-    decoders = {name: subject.session("decoder", name) for name in subject.variants("decoder")}
-    synthesis = {name: subject.session("synthesis", name) for name in decoders}
-    span = subject.manifest.input.range[1] - subject.manifest.input.range[0]
-    for source in subject.variants("encoder"):
-        encoder = subject.session("encoder", source)
-        worst = dict.fromkeys(decoders, 0.0)
-        for quality in (0, 128, 255):
-            feed = {"input": items[:PACKET_ITEMS], "quality": np.asarray(quality, np.uint8)}
-            packet = encoder.run(None, feed)[0]
-            pieces = subject.coder.restore(packet)
-            for name, decoder in decoders.items():
-                output, status = decoder.run(None, {"packet": packet})
-                wanted = synthesis[name].run(None, {"latents": pieces["latents"]})[0]
-                gap = np.abs(output.astype(np.float64) - wanted).max() if output.shape == wanted.shape else np.inf
-                worst[name] = max(worst[name], gap / span + 1e9 * int(status))
-        for name, gap in worst.items():
-            report.add(f"{source} encoder to {name} decoder: output against its pieces", gap, one_level(subject))
+    @abstractmethod
+    def samples(self) -> Sequence[Array]:
+        """What a few packets take, of all kinds that there are."""
 
+    @abstractmethod
+    def curve(self, pieces: Pieces, qualities: tuple[int, ...]) -> list[RatePoint]:
+        """Rate and distortion over all items."""
 
-def one_level(subject: Subject) -> float:
-    """The smallest change of an output, as a share of the range: one level for integers, 1e-5 for floats."""
-    low, high = subject.manifest.input.range
-    return OUTPUT_LIMIT if subject.manifest.input.dtype == "float32" else 1 / (high - low)
+    @abstractmethod
+    def judge(self, report: Report, name: str, base: list[RatePoint], found: list[RatePoint]) -> None:
+        """Compare the curve of another variant, at the qualities `compared`, with that of fp32."""
 
+    @abstractmethod
+    def compare(self, report: Report, reference: Any) -> None:
+        """Compare torch, an instance of `reference_type`, with ONNX fp32."""
 
-def check_determinism(report: Report, subject: Subject, items: Array) -> None:
-    """The same latents give the same bytes, and those the same symbols, whatever the optimisation level and threads."""
-    part, shape = next(packet_parts(subject.latents("fp32", items), items))
-    wanted = subject.coder.packet(part, shape, 128)
-    symbols = subject.coder.restore(wanted)["symbols"]
-    different = 0
-    for level in LEVELS.values():
-        for threads in (1, 2):
-            coder = measure.Coder(
-                subject.session("pack", "exact", threads=threads, level=level),
-                subject.session("unpack", "exact", threads=threads, level=level),
-                subject.size_axes,
+    def run(self, reference: Any = None) -> Report:
+        """All checks.
+
+        Raises:
+            ExportError: the reference is of another family than the bundle.
+        """
+        if reference is not None and not isinstance(reference, self.reference_type):
+            raise ExportError(
+                f"expected a {self.reference_type.__name__} as the torch side of a codec of the family "
+                f"{self.subject.manifest.family!r}, found a {type(reference).__name__}: give the modules that this "
+                "bundle was made from"
             )
-            different += not np.array_equal(coder.packet(part, shape, 128), wanted)
-            different += not np.array_equal(coder.restore(wanted)["symbols"], symbols)
-    report.add("optimisation levels x threads with other packets or symbols", different, 0)
+        report = Report(len(self.items))
+        self.check_symbols(report)
+        if not report.passed:
+            report.notes.append("nothing else was measured: it would measure packets that do not decode")
+            return report
+        self.check_assemblies(report)
+        self.check_determinism(report)
+        self.measure_variants(report)
+        if reference is None:
+            report.notes.append("the torch side was not at hand: torch against ONNX was not compared again")
+        else:
+            self.compare(report, reference)
+        return report
 
+    def check_symbols(self, report: Report) -> None:
+        """Every symbol that the pack piece sends, read off inside it, comes out of the unpack piece."""
+        coder, tap = self.subject.coder(), self.subject.tap()
+        for variant in self.subject.variants("analysis"):
+            pieces, wrong = self.subject.pieces(variant), 0
+            for source in self.packets():
+                for quality in EXACT:
+                    sent = tap.send(pieces.latents(source, quality), source.shape, quality)
+                    wrong += sent.lost(coder.restore(sent.packet))
+            report.add(f"symbols decoded differ from symbols encoded, {variant} encoder", wrong, 0)
 
-def measure_variants(report: Report, subject: Subject, items: Array) -> None:
-    """Rate-distortion curve of each variant; int8 and fp16 against fp32 at the middle quality."""
-    synthesis = subject.session("synthesis", "fp32")
-    analysed = {name: subject.latents(name, items) for name in subject.variants("analysis")}
-    whole = curve(subject, analysed["fp32"], items, synthesis, QUALITIES)
-    report.curves["fp32 encoder, fp32 decoder"] = whole
-    for name in subject.variants("analysis")[1:]:
-        report.curves[f"{name} encoder, fp32 decoder"] = curve(subject, analysed[name], items, synthesis, COMPARED)
-    for name in subject.variants("synthesis")[1:]:
-        session = subject.session("synthesis", name)
-        report.curves[f"fp32 encoder, {name} decoder"] = curve(subject, analysed["fp32"], items, session, COMPARED)
-    base = whole[QUALITIES.index(128)]
-    for name, points in list(report.curves.items())[1:]:
-        point = points[COMPARED.index(128)]
-        report.add(f"{name}: rate increase at quality 128", point.bits / base.bits - 1, RATE_LIMIT)
-        report.add(f"{name}: MSE increase at quality 128", point.mse / max(base.mse, 1e-12) - 1, MSE_LIMIT)
+    def check_assemblies(self, report: Report) -> None:
+        """Every encoder file against every decoder file: the output is what the decoder's pieces make of the packet."""
+        for source in self.subject.variants("encoder"):
+            encoder = self.subject.session("encoder", source)
+            for target in self.subject.variants("decoder"):
+                gap = self._largest_gap(encoder, target)
+                name = f"{source} encoder to {target} decoder: output against its pieces"
+                report.add(name, gap, self.subject.step)
 
+    def _largest_gap(self, encoder: ort.InferenceSession, target: str) -> float:
+        decoder, pieces, worst = self.subject.session("decoder", target), self.subject.pieces(synthesis=target), 0.0
+        low, high = self.subject.manifest.input.range
+        for items in self.samples():
+            packet = encoder.run(["packet"], {"input": items, "quality": np.asarray(128, np.uint8)})[0]
+            output, status = decoder.run(["output", "status"], {"packet": packet})
+            wanted = pieces.output(packet)
+            fits = status == 0 and output.shape == wanted.shape == items.shape
+            gap = np.abs(output.astype(np.float64) - wanted).max() / (high - low) if fits else np.inf
+            worst = max(worst, float(gap))
+        return worst
 
-def curve(
-    subject: Subject, latents: Array, items: Array, synthesis: ort.InferenceSession, qualities: tuple[int, ...]
-) -> list[measure.RatePoint]:
-    """One point for each quality."""
-    contract = subject.manifest.input
-    return [measure.rate_point(subject.coder, latents, items, synthesis, contract, q) for q in qualities]
+    def check_determinism(self, report: Report) -> None:
+        """The same latents give the same bytes, and those the same symbols, whatever optimisation level and threads."""
+        source = self.packets()[0]
+        latents = self.subject.pieces().latents(source, 128)
+        coder, different = self.subject.coder(), 0
+        wanted = coder.packet(latents, source.shape, 128)
+        symbols = coder.restore(wanted)["symbols"]
+        for level in LEVELS.values():
+            for threads in (1, 2):
+                other = self.subject.coder(threads=threads, level=level)
+                different += not np.array_equal(other.packet(latents, source.shape, 128), wanted)
+                different += not np.array_equal(other.restore(wanted)["symbols"], symbols)
+        report.add("optimisation levels x threads with other packets or symbols", different, 0)
 
-
-def check_torch(report: Report, subject: Subject, items: Array, reference: Reference) -> None:
-    """Torch against ONNX fp32: symbols (rounding ties apart) and the output before it is rounded."""
-    rows = reference.synthesis.family.rows
-    wanted = rows(reference.latents(items)).numpy()
-    found = rows(torch.tensor(subject.latents("fp32", items))).numpy()
-    differ = far = total = 0
-    for quality in (0, 128, 255):
-        other = subject.tables.quantize(wanted, quality) != subject.tables.quantize(found, quality)
-        scaled = np.abs((wanted - subject.tables.centre) * subject.tables.gain[quality])
-        distance = np.abs((scaled + subject.tables.rounding[quality] + 0.5) % 1 - 0.5)
-        differ, far, total = differ + int(other.sum()), far + int((other & (distance > TIE)).sum()), total + other.size
-    report.add("torch against ONNX fp32: share of symbols that differ", differ / total, SYMBOL_LIMIT)
-    report.add("torch against ONNX fp32: symbols that differ away from a rounding tie", far, 0)
-    part, shape = next(packet_parts(subject.latents("fp32", items), items))
-    latents = subject.coder.restore(subject.coder.packet(part, shape, 255))["latents"]
-    low, high = subject.manifest.input.range
-    gap = np.abs(unrounded(subject, latents) - reference.output(latents)).max() / (high - low)
-    report.add("torch against ONNX fp32: largest output difference, range scaled to 1", gap, OUTPUT_LIMIT)
-
-
-def unrounded(subject: Subject, latents: Array) -> Array:
-    """Output of the fp32 synthesis file before its last rounding, read off inside the graph."""
-    model = duplicate(onnx.load_from_string(subject.bundle.read_model("synthesis", "fp32")))
-    rounding = [node for node in model.graph.node if node.op_type == "Round"]
-    if rounding:
-        tap = onnx.helper.make_tensor_value_info(rounding[-1].input[0], onnx.TensorProto.FLOAT, None)
-        model.graph.output.insert(0, tap)
-    return measure.session(model).run(None, {"latents": latents})[0]  # type: ignore[no-any-return]
+    def measure_variants(self, report: Report) -> None:
+        """Rate-distortion curve of each variant, and what each costs against fp32."""
+        base = self.curve(self.subject.pieces(), self.qualities)
+        report.curves["fp32 encoder, fp32 decoder"] = base
+        pairs = [(name, "fp32") for name in self.subject.variants("analysis")[1:]]
+        pairs += [("fp32", name) for name in self.subject.variants("synthesis")[1:]]
+        for analysis, synthesis in pairs:
+            name = f"{analysis} encoder, {synthesis} decoder"
+            report.curves[name] = self.curve(self.subject.pieces(analysis, synthesis), self.compared)
+            self.judge(report, name, base, report.curves[name])
 
 
 def render(report: Report) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,45 +32,11 @@ from latentwire.runtime.bundle.manifest import (
     Provenance,
     TensorSpec,
 )
-from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.contract import Array
 from latentwire.runtime.session.providers import provider_variants
-from latentwire.runtime.wire.packet import Limits
 
 GOLDEN_QUALITIES = (0, 64, 128, 255)
 TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
-
-
-class Described(Protocol):
-    """What manifest and metadata say of a family."""
-
-    @property
-    def name(self) -> str:
-        """The family's name in manifests and metadata."""
-
-    @property
-    def contract(self) -> ItemContract:
-        """dtype, shape and range of the encoder's input and the decoder's output."""
-
-    @property
-    def size_axes(self) -> tuple[int, ...]:
-        """Axes of the input whose lengths the packet carries."""
-
-    @property
-    def limits(self) -> Limits:
-        """Which lengths of those axes are accepted."""
-
-
-def identity_of(family: Described, codec_id: bytes, default_quality: int) -> Identity:
-    """What manifest and metadata say alike."""
-    return Identity(
-        codec_id=codec_id.hex(),
-        family=family.name,
-        input=family.contract,
-        output=family.contract,
-        size_axes=family.size_axes,
-        limits=family.limits,
-        default_quality=default_quality,
-    )
 
 
 def provenance_of(training: Mapping[str, Any], calibration: Mapping[str, Any]) -> Provenance:

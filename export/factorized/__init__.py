@@ -6,10 +6,12 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.export.factorized.codec import export_codec
-    from latentwire.export.factorized.family import Dense, Family
+    from latentwire.export.factorized.family import FactorizedFamily, FactorizedRun
     from latentwire.export.factorized.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
+    from latentwire.export.factorized.layout import Dense, Family
     from latentwire.export.factorized.tables import CodecTables
     from latentwire.export.factorized.transforms import Analysis, Synthesis
+    from latentwire.export.factorized.verify import Reference
 
 __all__ = [
     "COLUMNS",
@@ -18,7 +20,10 @@ __all__ = [
     "Analysis",
     "CodecTables",
     "Dense",
+    "FactorizedFamily",
+    "FactorizedRun",
     "Family",
+    "Reference",
     "Synthesis",
     "cluster",
     "count_symbols",
@@ -31,8 +36,8 @@ __getattr__ = lazy_names(
     {
         "codec": ("export_codec",),
         "family": (
-            "Dense",
-            "Family",
+            "FactorizedFamily",
+            "FactorizedRun",
         ),
         "fit": (
             "COLUMNS",
@@ -42,10 +47,15 @@ __getattr__ = lazy_names(
             "count_symbols",
             "entropy",
         ),
+        "layout": (
+            "Dense",
+            "Family",
+        ),
         "tables": ("CodecTables",),
         "transforms": (
             "Analysis",
             "Synthesis",
         ),
+        "verify": ("Reference",),
     },
 )

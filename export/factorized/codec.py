@@ -17,13 +17,15 @@ from latentwire.export import measure, quantize
 from latentwire.export.assemble import assemble_decoder, assemble_encoder
 from latentwire.export.errors import ExportError
 from latentwire.export.factorized import fit
-from latentwire.export.factorized.family import Dense, Family
+from latentwire.export.factorized.layout import Dense, Family
 from latentwire.export.factorized.pack import build_pack, build_unpack
 from latentwire.export.factorized.transforms import Analysis, Synthesis, to_onnx
-from latentwire.export.families import DEFAULT_QUALITY, Exported, check_precisions
+from latentwire.export.factorized.verify import MSE_LIMIT, RATE_LIMIT, ItemVerifier, Reference
+from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.transforms import freeze
-from latentwire.export.verify import MSE_LIMIT, RATE_LIMIT, Reference, verify_bundle
-from latentwire.export.writer import BundleWriter, identity_of, provenance_of
+from latentwire.export.verify import Subject
+from latentwire.export.writer import BundleWriter, provenance_of
+from latentwire.runtime.bundle import Identity, open_bundle
 from latentwire.runtime.contract import Array, ItemContract
 
 HOLDOUT_SHARE = 0.2
@@ -109,17 +111,30 @@ def export_codec(
         "layers_kept_float": {role: list(layers) for role, layers in transforms.float_layers.items()},
     }
     path = Path(out)
-    identity = identity_of(family, codec_id, DEFAULT_QUALITY)
+    identity = identity_of(family, codec_id)
     provenance = provenance_of(training or {}, facts)
     with BundleWriter(path, name or path.name, identity, provenance, overwrite) as writer:
         on_stage("writing the bundle")
         write_models(writer, family, pack, unpack, transforms)
         writer.write_golden(held[:GOLDEN_ITEMS])
         on_stage(f"verifying on {len(held)} held-out items")
-        report = verify_bundle(writer.folder, held, reference=reference)
+        report = ItemVerifier(Subject(open_bundle(writer.folder)), held).run(reference)
         writer.finish(report.to_json())
         report.raise_on_failure()
     return Exported(path, codec_id.hex(), report.to_json())
+
+
+def identity_of(family: Family, codec_id: bytes) -> Identity:
+    """What manifest and metadata say alike."""
+    return Identity(
+        codec_id=codec_id.hex(),
+        family=family.name,
+        input=family.contract,
+        output=family.contract,
+        size_axes=family.size_axes,
+        limits=family.limits,
+        default_quality=DEFAULT_QUALITY,
+    )
 
 
 def split(data: Array, holdout: Array | None) -> tuple[Array, Array]:

@@ -1,101 +1,123 @@
-"""What differs between the families of codec, one small object each; everything else is shared.
+"""Any family whose codecs `export_codec` makes: a static probability model over items [N, ...].
 
-A family says what the encoder takes and the decoder returns (contract), how that maps to the networks' floats, and
-how latents are laid out as rows [P, C] of P positions and C channels. The latent stack, the packet and the assembly
-never ask which family they serve.
+A family with runs of its own inherits from `FactorizedFamily` and says what is in a run.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
+from torch import nn
 
-from latentwire.export.graph.builder import Op, Value
-from latentwire.export.writer import Described
-from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.wire.packet import Limits
-
-MAX_ITEMS = 65535
-ITEM_LIMITS = Limits((MAX_ITEMS,))
-
-
-class Family(Described, Protocol):
-    """The seam between a kind of data and the codec of a static probability model."""
-
-    @property
-    def latent_shape(self) -> tuple[int | str, ...]:
-        """Shape of the latents as the transforms see them."""
-
-    def normalize(self, items: torch.Tensor) -> torch.Tensor:
-        """Items as they arrive -> the analysis transform's float input."""
-
-    def scale(self, output: torch.Tensor) -> torch.Tensor:
-        """The synthesis transform's float output -> the contract's units, clipped to its range, not yet rounded."""
-
-    def rows(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents -> [P, C] in torch."""
-
-    def to_rows(self, op: Op, latents: Value) -> Value:
-        """Latents -> float32 [P, C] in the graph."""
-
-    def from_rows(self, op: Op, rows: Value, size: Value) -> Value:
-        """The inverse of `to_rows`; ``size`` is int64 [d]."""
-
-    def positions(self, op: Op, size: Value) -> Value:
-        """P as an int64 scalar from ``size`` int64 [d]."""
+from latentwire.export.errors import ExportError
+from latentwire.export.factorized.codec import export_codec
+from latentwire.export.factorized.layout import Family
+from latentwire.export.factorized.static import ItemForm
+from latentwire.export.factorized.verify import ItemVerifier, Reference
+from latentwire.export.family import Exported, ExportRequest, existing, with_terms
+from latentwire.export.pages import Labelled, explore_bundle
+from latentwire.export.static import StaticForm
+from latentwire.export.verify import Items, Subject, Verifier
+from latentwire.runtime.bundle import open_bundle
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.files import load_items
 
 
 @dataclass(frozen=True)
-class Dense:
-    """Vectors [N, D]; latents [N, C] are rows already."""
+class FactorizedRun:
+    """What a finished run comes to.
 
-    contract: ItemContract
-    channels: int
-    network_range: tuple[float, float] | None = (0.0, 1.0)
-    """Where the contract's range is mapped for the networks; None hands the values over as they are."""
-    name: str = "dense"
-    size_axes: tuple[int, ...] = (0,)
-    limits: Limits = ITEM_LIMITS
+    Attributes:
+        encoder: analysis transform, as `export_codec` takes it.
+        decoder: synthesis transform.
+        layout: how its items and latents are laid out.
+        data: the training items' file or folder.
+        provenance: run.json.
+        steps: quantization steps float32 [256, C] in latent units from training; fitted where None.
+    """
 
-    @property
-    def latent_shape(self) -> tuple[int | str, ...]:
-        """[items, C]."""
-        return ("items", self.channels)
+    encoder: nn.Module
+    decoder: nn.Module
+    layout: Family
+    data: Path
+    provenance: Mapping[str, Any]
+    steps: npt.NDArray[np.float32] | None = None
 
-    def normalize(self, items: torch.Tensor) -> torch.Tensor:
-        """[N, D] of the contract's dtype -> float32 [N, D]."""
-        values = items.to(torch.float32)
-        if self.network_range is None:
-            return values
-        (low, high), (bottom, top) = self.contract.range, self.network_range
-        scale = (top - bottom) / (high - low)
-        offset = bottom - low * scale
-        return values * scale + offset if offset else values * scale
 
-    def scale(self, output: torch.Tensor) -> torch.Tensor:
-        """The networks' float32 output -> the contract's units, clipped to its range."""
-        low, high = self.contract.range
-        values = output
-        if self.network_range is not None:
-            bottom, top = self.network_range
-            scale = (high - low) / (top - bottom)
-            values = (output - bottom) * scale + low if bottom or low else output * scale
-        return torch.clamp(values, low, high)
+@dataclass(frozen=True)
+class FactorizedFamily:
+    """Codecs that came from a pair of torch modules, without a run: what nobody registered is one of these."""
 
-    def rows(self, latents: torch.Tensor) -> torch.Tensor:
-        """[N, C] -> [N, C]."""
-        return latents
+    name: str
+    form: StaticForm = field(default_factory=ItemForm)
 
-    def to_rows(self, op: Op, latents: Value) -> Value:
-        """[N, C] -> [N, C]."""
-        return latents
+    def load_run(self, run: Path) -> FactorizedRun:
+        """A finished run.
 
-    def from_rows(self, op: Op, rows: Value, size: Value) -> Value:
-        """[N, C] -> [N, C]."""
-        return rows
+        Raises:
+            ExportError: always; families with runs of their own say how to load one.
+        """
+        raise ExportError(
+            f"{run}: expected a run of a family that is installed here, found one of {self.name!r}: install the "
+            "distribution that made it, or call export_codec with its modules"
+        )
 
-    def positions(self, op: Op, size: Value) -> Value:
-        """N."""
-        return op.Squeeze(size, [0])  # type: ignore[no-any-return]
+    def export_run(self, run: Path, out: Path, request: ExportRequest) -> Exported:
+        """See `export_codec`; tables are fitted to the run's training data unless the request names other items."""
+        trained = self.load_run(run)
+        contract = trained.layout.contract
+        source = request.calibrate or existing(trained.data, "--calibrate")
+        items = self.read_items(source, contract)
+        # Files are often sorted (by class, by time): calibration and hold-out each need a fair sample.
+        items = items[np.random.default_rng(0).permutation(len(items))]
+        return export_codec(
+            trained.encoder,
+            trained.decoder,
+            items,
+            out,
+            name=request.name,
+            family=trained.layout,
+            steps=trained.steps,
+            precisions=request.precisions,
+            holdout=self.read_items(request.holdout, contract) if request.holdout else None,
+            training=with_terms(trained.provenance, request.terms),
+            calibration={"source": source.name},
+            overwrite=request.overwrite,
+            on_stage=request.on_stage,
+        )
+
+    def read_items(self, path: Path, contract: ItemContract) -> Array:
+        """In the contract's shape, as `latentwire encode` reads them."""
+        return load_items(path, contract)
+
+    def read_labelled(self, path: Path, contract: ItemContract) -> Labelled:
+        """The same, as `explore` draws them."""
+        items = self.read_items(path, contract)
+        return Labelled(items, items.shape[1:])
+
+    def some(self, items: Items, count: int) -> Items:
+        """The first ones."""
+        return items[:count]
+
+    def golden_items(self, golden: Array) -> Items:
+        """One packet of items."""
+        return golden
+
+    def reference(self, run: Path) -> Reference:
+        """The run's modules."""
+        trained = self.load_run(run)
+        return Reference.of(trained.layout, trained.encoder, trained.decoder)
+
+    def verifier(self, subject: Subject, items: Items) -> Verifier:
+        """Of items, several in a packet."""
+        return ItemVerifier(subject, np.asarray(items))
+
+    def explore(self, bundle: str | Path, data: Path, out: Path, seed: int) -> list[Path]:
+        """Reconstructions, rate and distortion, the map of the latents, interpolations."""
+        contract = open_bundle(bundle).manifest.input
+        return explore_bundle(bundle, self.read_labelled(data, contract), out, seed=seed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx
 
 from latentwire.export.factorized import latents
-from latentwire.export.factorized.family import Family
+from latentwire.export.factorized.layout import Family
 from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.graph import escapes, rans, wire
 from latentwire.export.graph.builder import (

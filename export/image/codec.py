@@ -14,22 +14,23 @@ from torch import nn
 
 from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
 from latentwire.export.errors import ExportError
-from latentwire.export.families import DEFAULT_QUALITY, Exported, check_precisions
+from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.image.equalize import equalized
-from latentwire.export.image.family import Image as Family
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
-from latentwire.export.image.pieces import LIMITS, build_finish, build_prepare
+from latentwire.export.image.pieces import CONTRACT, LIMITS, SIZE_AXES, build_finish, build_prepare
 from latentwire.export.image.quantize import feeds, to_int8
-from latentwire.export.image.reference import Image
-from latentwire.export.image.tables import ImageTables
+from latentwire.export.image.reference import Picture
+from latentwire.export.image.tables import FAMILY, ImageTables
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.export.image.unpack import build_unpack
+from latentwire.export.image.verify import PictureVerifier
 from latentwire.export.transforms import Half, freeze, trace
-from latentwire.export.verify import verify_bundle
-from latentwire.export.writer import BundleWriter, identity_of, provenance_of
-from latentwire.train.image.distortion import Distortion
+from latentwire.export.verify import Subject
+from latentwire.export.writer import BundleWriter, provenance_of
+from latentwire.runtime.bundle import Identity, open_bundle
 from latentwire.train.image.network import ImageNetwork
+from latentwire.train.image.settings import Distortion
 
 FIT_PICTURES = 24
 FIT_SIDE = 512
@@ -41,10 +42,10 @@ LARGEST_EXPORT = 1 << 12
 
 def export_image(
     network: ImageNetwork,
-    pictures: Sequence[Image],
+    pictures: Sequence[Picture],
     out: str | Path,
     *,
-    holdout: Sequence[Image],
+    holdout: Sequence[Picture],
     name: str | None = None,
     precisions: Sequence[str] = ("fp32", "int8"),
     distortion: Distortion = "mse",
@@ -83,12 +84,20 @@ def export_image(
     assert isinstance(frozen, ImageNetwork)
     on_stage(f"fitting tables to {len(chosen)} pictures")
     tables = fit_tables(frozen, chosen, distortion)
-    family, codec_id = Family(), tables.codec_id()
+    codec_id = tables.codec_id()
     pack, unpack = build_pack(tables, codec_id), build_unpack(tables, codec_id, LIMITS)
     on_stage(f"exporting the transforms: {', '.join(precisions)}")
     analysis, synthesis = make_transforms(frozen, chosen, precisions)
     path = Path(out)
-    identity = identity_of(family, codec_id, DEFAULT_QUALITY)
+    identity = Identity(
+        codec_id=codec_id.hex(),
+        family=FAMILY,
+        input=CONTRACT,
+        output=CONTRACT,
+        size_axes=SIZE_AXES,
+        limits=LIMITS,
+        default_quality=DEFAULT_QUALITY,
+    )
     provenance = provenance_of(training or {}, facts(calibration or {}, tables, chosen, held))
     default = "int8" if "int8" in precisions else "fp32"
     with BundleWriter(path, name or path.name, identity, provenance, overwrite, default_encoder=default) as writer:
@@ -97,20 +106,20 @@ def export_image(
         writer.add_model("unpack", "exact", "int32", unpack)
         for variant, model in analysis.items():
             writer.add_model("analysis", variant, variant, model)
-            writer.add_model("encoder", variant, variant, assemble_encoder(model, pack, family.size_axes))
+            writer.add_model("encoder", variant, variant, assemble_encoder(model, pack, SIZE_AXES))
         for variant, model in synthesis.items():
             writer.add_model("synthesis", variant, variant, model)
             writer.add_model("decoder", variant, variant, assemble_decoder(unpack, model))
         writer.write_golden(middle(held[0], *GOLDEN_SIDES))
         on_stage(f"verifying on {len(held)} held-out pictures")
-        report = verify_bundle(writer.folder, held, frozen)
+        report = PictureVerifier(Subject(open_bundle(writer.folder)), held).run(frozen)
         writer.finish(report.to_json())
         report.raise_on_failure()
     return Exported(path, codec_id.hex(), report.to_json())
 
 
 def facts(
-    calibration: Mapping[str, Any], tables: ImageTables, chosen: Sequence[Image], held: Sequence[Image]
+    calibration: Mapping[str, Any], tables: ImageTables, chosen: Sequence[Picture], held: Sequence[Picture]
 ) -> dict[str, Any]:
     """What the manifest says of the fit."""
     return dict(calibration) | {
@@ -120,7 +129,7 @@ def facts(
     }
 
 
-def large_enough(pictures: Sequence[Image]) -> list[Image]:
+def large_enough(pictures: Sequence[Picture]) -> list[Picture]:
     """Those of at least 64 x 64.
 
     Raises:
@@ -132,7 +141,7 @@ def large_enough(pictures: Sequence[Image]) -> list[Image]:
     return kept
 
 
-def middle(picture: Image, height: int, width: int | None = None) -> Image:
+def middle(picture: Picture, height: int, width: int | None = None) -> Picture:
     """The middle of a picture, at most [height, width] pixels."""
     sides = [min(*pair) for pair in zip(picture.shape, (height, width or height), strict=False)]
     top, left = ((length - side) // 2 for length, side in zip(picture.shape, sides, strict=False))
@@ -140,7 +149,7 @@ def middle(picture: Image, height: int, width: int | None = None) -> Image:
 
 
 def make_transforms(
-    network: ImageNetwork, pictures: Sequence[Image], precisions: Sequence[str]
+    network: ImageNetwork, pictures: Sequence[Picture], precisions: Sequence[str]
 ) -> tuple[dict[str, onnx.ModelProto], dict[str, onnx.ModelProto]]:
     """(Analysis pieces, synthesis pieces) by variant."""
     prepare, finish = build_prepare(), build_finish()
@@ -189,7 +198,7 @@ def export_synthesis(transform: SynthesisTransform) -> onnx.ModelProto:
     }
     batch = {0: torch.export.Dim("pictures", min=1, max=LARGEST_EXPORT)}
     examples = [
-        torch.zeros(2, transform.klt.in_channels, 8, 12),
+        torch.zeros(2, transform.first.in_channels, 8, 12),
         torch.tensor([DEFAULT_QUALITY] * 2, dtype=torch.uint8),
     ]
     return trace(transform, examples, [batch | sides, batch], ["latents", "quality"], "picture", "synthesis")

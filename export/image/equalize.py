@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from latentwire.export.image.reference import Image
+from latentwire.export.image.reference import Picture
 from latentwire.export.image.transforms import AnalysisTransform
 from latentwire.train.image.transforms import Block
 
@@ -62,7 +62,7 @@ class Value:
 
 
 @torch.no_grad()
-def equalized(transform: AnalysisTransform, feeds: Iterable[Mapping[str, Image]]) -> AnalysisTransform:
+def equalized(transform: AnalysisTransform, feeds: Iterable[Mapping[str, Picture]]) -> AnalysisTransform:
     """A copy that computes the same, its channels about equally loud for {"picture", "quality"} as it takes them."""
     result = copy.deepcopy(transform)
     values, hooks = watched(result)

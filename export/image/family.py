@@ -1,20 +1,102 @@
-"""What the image family tells the parts that all families share."""
+"""The family `image`, as the layer knows it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from latentwire.export.image.pieces import CONTRACT, LIMITS, SIZE_AXES
-from latentwire.export.image.tables import FAMILY
-from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.wire.packet import Limits
+import numpy as np
+
+from latentwire.export.errors import ExportError
+from latentwire.export.family import Exported, ExportRequest, existing, with_terms
+from latentwire.export.image.codec import FIT_PICTURES, export_image
+from latentwire.export.image.reference import Picture
+from latentwire.export.image.static import PictureForm
+from latentwire.export.image.tables import FAMILY as NAME
+from latentwire.export.image.verify import PictureVerifier
+from latentwire.export.static import StaticForm
+from latentwire.export.verify import Items, Subject, Verifier
+from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.files import read_pictures
+from latentwire.train.image import ImageNetwork, load_image_run
+
+HELD_OUT = 8
+"""Pictures to verify on."""
 
 
 @dataclass(frozen=True)
-class Image:
-    """One picture uint8 [H, W, C], C 1 or 3, a packet."""
+class ImageFamily:
+    """One picture uint8 [H, W, C] of any size a packet."""
 
-    name: str = FAMILY
-    contract: ItemContract = CONTRACT
-    size_axes: tuple[int, ...] = SIZE_AXES
-    limits: Limits = LIMITS
+    name: str = NAME
+    form: StaticForm = field(default_factory=PictureForm)
+
+    def export_run(self, run: Path, out: Path, request: ExportRequest) -> Exported:
+        """See `export_image`.
+
+        Tables are fitted to the run's training pictures and verified on its validation pictures, unless the request
+        names other folders. Without either, every 20th training picture is kept apart to verify on.
+        """
+        trained = load_image_run(run)
+        data = trained.provenance["data"]
+        source = existing(request.calibrate or Path(data["train"]), "--calibrate")
+        pictures = read_pictures(source)
+        held_at = request.holdout or (Path(data["validation"]) if data["validation"] else None)
+        if held_at is not None:
+            held = read_pictures(existing(held_at, "--holdout"))
+        else:
+            held, pictures = pictures[::20], [picture for at, picture in enumerate(pictures) if at % 20] or pictures
+        return export_image(
+            trained.network,
+            spread(pictures, FIT_PICTURES),
+            out,
+            holdout=spread(held, HELD_OUT),
+            name=request.name,
+            precisions=request.precisions,
+            distortion=trained.distortion,
+            training=with_terms(trained.provenance, request.terms),
+            calibration={"source": source.name},
+            overwrite=request.overwrite,
+            on_stage=request.on_stage,
+        )
+
+    def read_items(self, path: Path, contract: ItemContract) -> list[Picture]:
+        """A picture, or all below a folder."""
+        return read_pictures(path)
+
+    def some(self, items: Items, count: int) -> list[Picture]:
+        """Evenly spaced ones."""
+        return spread(list(items), count)
+
+    def golden_items(self, golden: Picture) -> list[Picture]:
+        """One picture."""
+        return [golden]
+
+    def reference(self, run: Path) -> ImageNetwork:
+        """The run's network."""
+        return load_image_run(run).network
+
+    def verifier(self, subject: Subject, items: Items) -> Verifier:
+        """Of pictures, one in a packet."""
+        return PictureVerifier(subject, items)
+
+    def explore(self, bundle: str | Path, data: Path, out: Path, seed: int) -> list[Path]:
+        """There are no pages.
+
+        Raises:
+            ExportError: always.
+        """
+        raise ExportError(
+            f"{bundle}: expected a codec of several items a packet, found one of pictures: their pages are the curves "
+            "and pictures of benchmarks/photo_codec.py"
+        )
+
+
+def spread(pictures: Sequence[Array], count: int) -> list[Picture]:
+    """At most ``count`` of them, evenly spaced."""
+    places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
+    return [pictures[place] for place in places]
+
+
+FAMILY = ImageFamily()

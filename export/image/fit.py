@@ -18,12 +18,13 @@ import torch
 from latentwire.export.factorized.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
 from latentwire.export.graph.coding import TOTAL
 from latentwire.export.image.integers import analysis_of, network_of
-from latentwire.export.image.reference import Image, Pass, knobs_of, latents_of, run
+from latentwire.export.image.reference import Pass, Picture, knobs_of, latents_of, run
 from latentwire.export.image.tables import SIXTEENTHS, ImageTables, Knobs
 from latentwire.runtime.contract import QUALITIES
-from latentwire.train.image.distortion import Distortion
+from latentwire.train.image.distortion import DISTORTIONS
 from latentwire.train.image.network import DEAD_ZONE, ImageNetwork
 from latentwire.train.image.prior import ROWS, row_scale
+from latentwire.train.image.settings import Distortion
 
 FIT_QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 HYPER_ROWS = 32
@@ -59,7 +60,7 @@ class Measured:
     """Histograms of the hyper-latents, [qualities, Z, S]."""
 
 
-def fit_tables(network: ImageNetwork, images: Sequence[Image], distortion: Distortion = "mse") -> ImageTables:
+def fit_tables(network: ImageNetwork, images: Sequence[Picture], distortion: Distortion = "mse") -> ImageTables:
     """Everything between the transforms and the bytes, fitted to images [H, W, 3] for what was minimised in training.
 
     Measured anew after each choice: how symbols are rounded, and what is not coded, changes what the context sees.
@@ -68,7 +69,7 @@ def fit_tables(network: ImageNetwork, images: Sequence[Image], distortion: Disto
     latents = {quality: [latents_of(network, image, quality) for image in images] for quality in FIT_QUALITIES}
     rounding = np.full(ROWS, TRAINED, np.float32)
     measured = measure(network, knobs, latents, rounding, 1)
-    if distortion == "mse":
+    if not DISTORTIONS[distortion].structural:
         rounding = rounding_by_row(shares_of(measured, rounding), BIT[distortion])
         measured = measure(network, knobs, latents, rounding, 1)
     first_row = worth_coding(measured, BIT[distortion])

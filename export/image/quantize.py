@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from latentwire.export.errors import QuantizationError
-from latentwire.export.image.reference import Image
+from latentwire.export.image.reference import Picture
 from latentwire.export.quantize import Quantizer
 from latentwire.runtime.contract import QUALITIES
 
@@ -19,7 +19,7 @@ SIDE = 256
 """Calibration pictures are cut to this size."""
 
 
-def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProto:
+def to_int8(model: onnx.ModelProto, pictures: Sequence[Picture]) -> onnx.ModelProto:
     """Static QDQ of products and convolutions, calibrated on pictures uint8 [H, W, 3]; sums of products stay float.
 
     Raises:
@@ -31,7 +31,7 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Image]) -> onnx.ModelProt
     return quantized
 
 
-def feeds(pictures: Sequence[Image]) -> Iterator[dict[str, Image]]:
+def feeds(pictures: Sequence[Picture]) -> Iterator[dict[str, Picture]]:
     """Pictures, each at another quality; the last one holds every level, so that a byte stays the byte it is."""
     cut = [np.ascontiguousarray(blocks(picture)) for picture in pictures]
     extremes = np.zeros((64, 64, 3), np.uint8)
@@ -41,7 +41,7 @@ def feeds(pictures: Sequence[Image]) -> Iterator[dict[str, Image]]:
         yield {"picture": picture, "quality": np.asarray(quality)}
 
 
-def blocks(picture: Image) -> Image:
+def blocks(picture: Picture) -> Picture:
     """The middle of a picture, at most 256 pixels each way, its sides multiples of 64."""
     sides = [min(SIDE, length // 64 * 64) for length in picture.shape[:2]]
     if 0 in sides:

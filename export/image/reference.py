@@ -14,7 +14,7 @@ from latentwire.train.image.network import ImageNetwork
 from latentwire.train.image.prior import rounded_hyper
 
 Floats = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Pass:
     hyper: npt.NDArray[np.int64]
 
 
-def padded(image: Image) -> torch.Tensor:
+def padded(image: Picture) -> torch.Tensor:
     """[H, W, 3] as the analysis transform's input: [1, 3, H', W'] in [-0.5, 0.5], edges repeated to multiples of 64."""
     height, width = image.shape[:2]
     margins = [(0, -height % HYPER_PATCH), (0, -width % HYPER_PATCH), (0, 0)]
@@ -52,7 +52,7 @@ def level_of(network: ImageNetwork, quality: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def latents_of(network: ImageNetwork, image: Image, quality: int) -> torch.Tensor:
+def latents_of(network: ImageNetwork, image: Picture, quality: int) -> torch.Tensor:
     """Latents float32 [1, L, h, w] of a picture uint8 [H, W, 3], in grey levels."""
     return network.analysis(padded(image), level_of(network, quality))  # type: ignore[no-any-return]
 

@@ -10,16 +10,21 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.export.targets.package import Packaged, check_targets, package_bundle
-    from latentwire.export.targets.shapes import Shapes
     from latentwire.export.targets.targets import TARGETS, Target
 
-__all__ = ["TARGETS", "Packaged", "Shapes", "Target", "check_targets", "package_bundle"]
+__all__ = ["TARGETS", "Packaged", "Target", "check_targets", "package_bundle"]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "package": ("Packaged", "check_targets", "package_bundle"),
-        "shapes": ("Shapes",),
-        "targets": ("TARGETS", "Target"),
+        "package": (
+            "Packaged",
+            "check_targets",
+            "package_bundle",
+        ),
+        "targets": (
+            "TARGETS",
+            "Target",
+        ),
     },
 )

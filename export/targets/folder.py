@@ -12,6 +12,7 @@ from typing import Any
 import onnxruntime as ort
 
 from latentwire.export.folders import own_folder
+from latentwire.export.static import StaticForm
 from latentwire.export.targets.costs import Cost, costs_of
 from latentwire.export.targets.costs import as_markdown as costs_as_markdown
 from latentwire.export.targets.golden import calibration_of, golden_items, write_golden
@@ -19,6 +20,7 @@ from latentwire.export.targets.parts import TRANSFORMS, Part, check_parity, part
 from latentwire.export.targets.readme import write_readme, write_terms
 from latentwire.export.targets.targets import Target
 from latentwire.export.targets.usability import OP_LISTS, Usability, as_markdown, on_cpu, usability
+from latentwire.export.verify import Items
 from latentwire.runtime.bundle.bundle import Bundle
 from latentwire.runtime.contract import Array
 
@@ -32,15 +34,20 @@ def target_folder(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
 
 
 def write_target(
-    folder: Path, target: Target, bundle: Bundle, shape: tuple[int, ...] | None, calibration: Sequence[Array] | None
+    folder: Path,
+    target: Target,
+    bundle: Bundle,
+    form: StaticForm,
+    shape: tuple[int, ...] | None,
+    calibration: Items | None,
 ) -> list[Usability]:
     """All files of one target; returns the report that is among them."""
     manifest = bundle.manifest
     items = golden_items(bundle, shape)
     inputs = [items]
     if calibration is not None and shape is not None:
-        inputs = calibration_of(calibration, shape, manifest.input.is_picture)
-    parts = parts_of(target, bundle, shape, inputs)
+        inputs = calibration_of(form.inputs(calibration, shape), shape)
+    parts = parts_of(target, bundle, form, shape, inputs)
     qualities = [case.quality for case in manifest.golden.cases]
     for part in parts:
         part.write(folder)

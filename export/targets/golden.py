@@ -29,15 +29,8 @@ def shaped(items: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(cut)
 
 
-def calibration_of(data: Sequence[Array], shape: tuple[int, ...], picture: bool) -> list[Array]:
-    """Inputs of one shape, spread over the data.
-
-    Args:
-        data: pictures, or one array of items.
-        shape: of each input.
-        picture: which of both.
-    """
-    parts = data if picture else [items[at : at + shape[0]] for items in data for at in range(0, len(items), shape[0])]
+def calibration_of(parts: Sequence[Array], shape: tuple[int, ...]) -> list[Array]:
+    """Inputs of one shape, spread over what packets would take."""
     chosen = parts[:: max(1, len(parts) // MAX_CALIBRATION)][:MAX_CALIBRATION]
     return [shaped(part, shape) for part in chosen]
 

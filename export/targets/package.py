@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentwire.export.families import family_named
+from latentwire.export.static import Shapes, StaticForm
 from latentwire.export.targets.folder import target_folder, write_target
-from latentwire.export.targets.shapes import Shapes
 from latentwire.export.targets.targets import Target, target_named
 from latentwire.export.targets.usability import Usability
+from latentwire.export.verify import Items
 from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import SettingError
 
 NO_SHAPES = Shapes()
@@ -32,13 +33,13 @@ class Packaged:
     report: tuple[Usability, ...]
 
 
-def check_targets(names: Sequence[str], shapes: Shapes, picture: bool) -> list[Target]:
+def check_targets(names: Sequence[str], shapes: Shapes, form: StaticForm) -> list[Target]:
     """The targets of those names, if they can be made.
 
     Args:
         names: of targets.
         shapes: what is asked for.
-        picture: whether the codec's items are pictures.
+        form: what static shapes mean for the codec.
 
     Raises:
         SettingError: no target, an unknown one, one named twice, or a static shape that is missing or that none takes.
@@ -48,11 +49,10 @@ def check_targets(names: Sequence[str], shapes: Shapes, picture: bool) -> list[T
         raise SettingError(f"expected one target or several, each once, found {', '.join(names) or 'none'}")
     if shapes != NO_SHAPES and not any(target.pieces for target in targets):
         raise SettingError(f"expected no --size and no --batch for {', '.join(names)}, which take any shape, found one")
-    fixed, option = (shapes.size, "--size HEIGHTxWIDTH") if picture else (shapes.batch, "--batch N")
     for target in targets:
-        if target.static and fixed is None:
+        if target.static and not form.fixes(shapes):
             raise SettingError(
-                f"expected {option} for target {target.name}, which takes static shapes only, found none"
+                f"expected {form.option} for target {target.name}, which takes static shapes only, found none"
             )
     return targets
 
@@ -63,7 +63,7 @@ def package_bundle(
     targets: Sequence[str],
     shapes: Shapes = NO_SHAPES,
     *,
-    calibration: Sequence[Array] | None = None,
+    calibration: Items | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> list[Packaged]:
@@ -74,7 +74,7 @@ def package_bundle(
         out: folder that the targets' folders go to. Each appears whole, or not at all.
         targets: names; see `TARGETS`.
         shapes: static shapes for pieces, where they are wanted or needed.
-        calibration: pictures, or one array of items, to quantize with for an NPU; the golden input by default.
+        calibration: items to quantize with for an NPU; the golden input by default.
         overwrite: replace folders that are there.
         on_stage: told what is done next, in a few words.
 
@@ -85,13 +85,14 @@ def package_bundle(
         ParityError: a converted file does not do what the file does that it came from.
     """
     bundle = open_bundle(codec)
-    chosen = check_targets(targets, shapes, bundle.manifest.input.is_picture)
-    shape = shapes.of_input(bundle.manifest.identity)
+    form = family_named(bundle.manifest.family).form
+    chosen = check_targets(targets, shapes, form)
+    shape = form.input_shape(shapes, bundle.manifest.identity)
     packaged = []
     for target in chosen:
         on_stage(f"packaging for {target.title}")
         path = Path(out) / target.name
         with target_folder(path, overwrite) as folder:
-            report = write_target(folder, target, bundle, shape if target.pieces else None, calibration)
+            report = write_target(folder, target, bundle, form, shape if target.pieces else None, calibration)
         packaged.append(Packaged(target.name, path, tuple(report)))
     return packaged

@@ -11,10 +11,10 @@ import onnx
 
 from latentwire.export.errors import ParityError
 from latentwire.export.graph.builder import duplicate, stamp
+from latentwire.export.static import StaticForm
 from latentwire.export.storage import widen_halves
 from latentwire.export.targets.chain import CODER, Chain
 from latentwire.export.targets.depthwise import in_blocks
-from latentwire.export.targets.fixed import fixed_analysis, fixed_synthesis
 from latentwire.export.targets.ortformat import open_session, session_like, to_ort
 from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
 from latentwire.export.targets.targets import Target
@@ -79,12 +79,15 @@ def role_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None, calibration: Sequence[Array]) -> list[Part]:
+def parts_of(
+    target: Target, bundle: Bundle, form: StaticForm, shape: tuple[int, ...] | None, calibration: Sequence[Array]
+) -> list[Part]:
     """The parts of a target.
 
     Args:
         target: what it gets.
         bundle: where the models come from.
+        form: what static shapes mean for its codecs.
         shape: of the encoder's input, where the transforms are made for one.
         calibration: inputs of that shape, to quantize with where the target needs it.
 
@@ -94,11 +97,11 @@ def parts_of(target: Target, bundle: Bundle, shape: tuple[int, ...] | None, cali
     found = []
     if target.assemblies:
         models = read(bundle, {"encoder": target.encoder, "decoder": target.decoder})
-        blocks = target.blocks and bundle.manifest.input.is_picture  # several items at a time would not fit
+        blocks = target.blocks and form.blocks
         found.append(Part("models", models, rewritten=in_blocks if blocks else duplicate))
     if target.pieces is not None:
         models = read(bundle, {"analysis": target.pieces, "synthesis": target.decoder}) | read_coder(bundle)
-        models = models if shape is None else static(models, bundle, shape)
+        models = models if shape is None else static(models, form, shape)
         found += (
             quantized_parts(models, bundle.manifest, calibration) if target.static else [Part("models/pieces", models)]
         )
@@ -122,12 +125,12 @@ def read_coder(bundle: Bundle) -> dict[str, onnx.ModelProto]:
     return read(bundle, dict.fromkeys(CODER, (EXACT,)))
 
 
-def static(models: Models, bundle: Bundle, shape: tuple[int, ...]) -> dict[str, onnx.ModelProto]:
+def static(models: Models, form: StaticForm, shape: tuple[int, ...]) -> dict[str, onnx.ModelProto]:
     """The pieces with transforms for one shape of input."""
-    names, picture = {role_of(name): name for name in models}, bundle.manifest.input.is_picture
-    analysis = fixed_analysis(models[names["analysis"]], shape, picture)
+    names = {role_of(name): name for name in models}
+    analysis = form.analysis(models[names["analysis"]], shape)
     latents = [dim.dim_value for dim in analysis.graph.output[0].type.tensor_type.shape.dim]
-    synthesis = fixed_synthesis(models[names["synthesis"]], latents, shape, picture)
+    synthesis = form.synthesis(models[names["synthesis"]], latents, shape)
     made = {names["analysis"]: analysis, names["synthesis"]: synthesis}
     for name, model in made.items():
         del model.metadata_props[:]

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from latentwire.export.factorized.family import Dense
 from latentwire.export.factorized.fit import to_frequencies
+from latentwire.export.factorized.layout import Dense
 from latentwire.export.factorized.pack import build_pack, build_unpack
 from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.measure import Coder, session

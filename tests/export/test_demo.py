@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentwire.export.show import demo, rivals
-from latentwire.export.show import wire as wires
-from latentwire.export.show.demo import DemoResult, run_demo
-from latentwire.export.show.wire import DemoError, Wire, over_the_wire
+from latentwire.export.cli import demo
+from latentwire.export.demo.demo import DemoResult, run_demo
+from latentwire.export.demo.rivals import rivals
+from latentwire.export.demo.wire import DemoError, Wire, over_the_wire
+from latentwire.export.pages import wire as wires
 from latentwire.runtime import Decoder, Encoder, parse_header
 from latentwire.runtime.files.results import contact_sheet
 

@@ -8,10 +8,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from latentwire.export import export_codec
-from latentwire.export.runs import family_of
-from latentwire.export.show import explore
-from latentwire.export.show.explore import Scene, explore_bundle, open_scene
-from latentwire.export.show.pages import look_of, mosaic, strips_page
+from latentwire.export.dense.family import layout_of
+from latentwire.export.pages import explore
+from latentwire.export.pages.drawing import look_of, mosaic, strips_page
+from latentwire.export.pages.explore import explore_bundle
+from latentwire.export.pages.scene import Scene, open_scene
 from latentwire.runtime import Decoder, Encoder, ItemContract
 from latentwire.runtime.errors import InputFileError, InputRangeError, InputShapeError, InputTypeError
 from latentwire.train import dense_recipe, from_array, load_run, split, train
@@ -54,7 +55,7 @@ def trained_bundle(objective: str, folder: Path) -> Path:
     train(recipe, data, folder / "run")
     trained = load_run(folder / "run")
     modules = trained.encoder, trained.decoder
-    settings = {"family": family_of(trained), "steps": trained.steps, "training": trained.provenance}
+    settings = {"family": layout_of(trained), "steps": trained.steps, "training": trained.provenance}
     return export_codec(*modules, data.train.items, folder / objective, **settings).path
 
 

@@ -40,7 +40,7 @@ def export(network, out, precisions):
 def bundle(tmp_path_factory):
     out = tmp_path_factory.mktemp("image") / "small"
     network = small_network()
-    network.synthesis.klt.half().float()  # as `latentwire weights` rounds it
+    network.synthesis.klt.patch.half().float()  # as `latentwire weights` rounds it
     export(network, out, ("fp32", "int8", "fp16"))
     return out
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from small_images import picture, small_network
 
-from latentwire.export.image import runs
+from latentwire.export.family import ExportRequest
+from latentwire.export.image import family
 from latentwire.export.image.fit import (
     HIGHEST,
     MAGNITUDES,
@@ -84,9 +85,6 @@ def test_a_run_is_exported_for_what_it_was_trained_for(tmp_path, monkeypatch):
     known = {"data": {"train": str(photos), "validation": None}, "settings": {"distortion": "ms-ssim"}}
     write_run(tmp_path / "run", small_network(), known)
     seen = {}
-    monkeypatch.setattr(runs, "export_image", lambda *_, **settings: seen.update(settings))
-    absent = dict.fromkeys(("calibrate", "holdout", "name", "terms"))
-    runs.export_image_run(
-        tmp_path / "run", tmp_path / "out", precisions=["fp32"], overwrite=False, on_stage=print, **absent
-    )
+    monkeypatch.setattr(family, "export_image", lambda *_, **settings: seen.update(settings))
+    family.FAMILY.export_run(tmp_path / "run", tmp_path / "out", ExportRequest())
     assert seen["distortion"] == "ms-ssim"

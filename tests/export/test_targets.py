@@ -20,7 +20,8 @@ from readmes import code_blocks, run_javascript
 
 from latentwire.export.assemble import nested_graphs
 from latentwire.export.errors import ParityError
-from latentwire.export.targets import TARGETS, Shapes, package_bundle
+from latentwire.export.static import Shapes
+from latentwire.export.targets import TARGETS, package_bundle
 from latentwire.export.targets.parts import check_parity, parts_of
 from latentwire.export.targets.targets import target_named
 from latentwire.runtime import Decoder, Encoder

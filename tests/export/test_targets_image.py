@@ -14,11 +14,11 @@ from torch import nn
 
 from latentwire.export import export_codec
 from latentwire.export.errors import ExportError
-from latentwire.export.targets import Shapes, package_bundle
-from latentwire.export.targets.fixed import check_static, fixed, fixed_analysis, fixed_synthesis
+from latentwire.export.image.static import PictureForm
+from latentwire.export.static import Shapes, check_static, fixed, parse_size
+from latentwire.export.targets import package_bundle
 from latentwire.export.targets.golden import shaped
 from latentwire.export.targets.parts import parts_of
-from latentwire.export.targets.shapes import parse_size
 from latentwire.export.targets.targets import target_named
 from latentwire.export.targets.usability import OP_LISTS, usability
 from latentwire.runtime import Decoder, Encoder
@@ -46,7 +46,7 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
 @pytest.mark.parametrize("variant", ["fp32", "int8"])
 def test_static_transforms_do_what_dynamic_ones_do_at_their_size_only(size, variant):
     height, width = size
-    analysis = fixed_analysis(model_of("analysis", variant), (*size, 3), picture=True)
+    analysis = PictureForm().analysis(model_of("analysis", variant), (*size, 3))
     check_static(analysis)
     image = picture(height, width)
     feed = {"input": image, "quality": np.asarray(77, np.uint8)}
@@ -56,7 +56,7 @@ def test_static_transforms_do_what_dynamic_ones_do_at_their_size_only(size, vari
     assert np.abs(latents - wanted).max() <= 1e-4 * np.abs(wanted).max()
     with pytest.raises(Exception, match="invalid dimensions"):
         session(analysis).run(None, {**feed, "input": picture(height + 1, width)})
-    synthesis = fixed_synthesis(model_of("synthesis"), latents.shape, (*size, 3), picture=True)
+    synthesis = PictureForm().synthesis(model_of("synthesis"), latents.shape, (*size, 3))
     level = {"latents": latents, "quality": np.asarray([77], np.uint8)}
     (output,) = session(synthesis).run(None, level)
     (dynamic,) = session(model_of("synthesis")).run(None, {**level, "size": np.asarray([*size, 3])})
@@ -66,8 +66,8 @@ def test_static_transforms_do_what_dynamic_ones_do_at_their_size_only(size, vari
 
 
 def test_a_multiple_of_64_needs_nothing_before_and_behind_the_network():
-    analysis = fixed_analysis(model_of("analysis"), (128, 64, 3), picture=True)
-    synthesis = fixed_synthesis(model_of("synthesis"), (1, 256, 8, 4), (128, 64, 3), picture=True)
+    analysis = PictureForm().analysis(model_of("analysis"), (128, 64, 3))
+    synthesis = PictureForm().synthesis(model_of("synthesis"), (1, 256, 8, 4), (128, 64, 3))
     dynamic = {"Shape", "Pad", "Expand", "Slice", "Equal", "ReduceMean", "ConstantOfShape", "Range"}
     assert not dynamic & {node.op_type for model in (analysis, synthesis) for node in model.graph.node}
 

@@ -110,10 +110,10 @@ def test_a_failed_report_raises_and_can_be_written(bundle):
 
 def test_the_reference_is_the_torch_module(whole):
     """A different torch network must not pass as the one that was exported."""
-    from latentwire.export.factorized.family import Dense
+    from latentwire.export.factorized.layout import Dense
     from latentwire.export.factorized.transforms import Analysis, Synthesis
+    from latentwire.export.factorized.verify import Reference
     from latentwire.export.transforms import freeze
-    from latentwire.export.verify import Reference
     from latentwire.runtime.bundle.bundle import open_bundle
 
     encoder, decoder = pca_modules(digit_images() / 255)

@@ -23,15 +23,15 @@ import onnx
 
 from latentwire.export import measure
 from latentwire.export.assemble import assemble_decoder, join, with_size
-from latentwire.export.factorized.family import Dense
+from latentwire.export.factorized import Dense
 from latentwire.export.factorized.pack import build_pack as build_dense_pack
+from latentwire.export.factorized.verify import read_tables
 from latentwire.export.graph.tap import telling
 from latentwire.export.image.codec import make_transforms
-from latentwire.export.image.family import Image as ImageFamily
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
-from latentwire.export.image.pieces import LIMITS
-from latentwire.export.image.reference import Image
+from latentwire.export.image.pieces import LIMITS, SIZE_AXES
+from latentwire.export.image.reference import Picture
 from latentwire.export.image.tables import ImageTables
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.verify import Subject
@@ -69,7 +69,7 @@ def digits(count: int) -> Array:
     return (np.pad(small, [(0, 0), (2, 2), (2, 2)]) * (255 / 16)).astype(np.uint8).reshape(count, 784)
 
 
-def photographs() -> list[Image]:
+def photographs() -> list[Picture]:
     """uint8 [H, W, 3] each."""
     data = os.environ.get("LATENTWIRE_DATA")
     if data and (found := Path(data) / "bsds500/val").exists():
@@ -79,7 +79,7 @@ def photographs() -> list[Image]:
     return list(load_sample_images().images)
 
 
-def crops(photos: Sequence[Image], count: int, seed: int = 0) -> list[Image]:
+def crops(photos: Sequence[Picture], count: int, seed: int = 0) -> list[Picture]:
     """Pieces of 1 to 112 pixels each way, every fifth one grey; emulated processors are slow."""
     rng, found = np.random.default_rng(seed), []
     for at in range(count):
@@ -96,11 +96,12 @@ def dense_codec(bundle: str = "mnist", count: int = COUNT) -> Codec:
     subject = Subject(open_bundle(bundle))
     files = {(entry.role, entry.variant): entry for entry in subject.manifest.files}
     read = {key: onnx.load_from_string(subject.bundle.read_model(*key)) for key in files}
-    family = Dense(subject.manifest.input, subject.tables.gain.shape[1])
+    tables = read_tables(subject)
+    family = Dense(subject.manifest.input, tables.gain.shape[1])
     items = digits(3 * count)
     return Codec(
         "dense",
-        build_dense_pack(family, subject.tables, subject.manifest.identity.codec_digest),
+        build_dense_pack(family, tables, subject.manifest.identity.codec_digest),
         read["unpack", "exact"],
         {variant: model for (role, variant), model in read.items() if role == "analysis"},
         {variant: model for (role, variant), model in read.items() if role == "synthesis"},
@@ -111,8 +112,8 @@ def dense_codec(bundle: str = "mnist", count: int = COUNT) -> Codec:
 
 def image_codec(
     network: ImageNetwork,
-    pictures: Sequence[Image],
-    inputs: Sequence[Image],
+    pictures: Sequence[Picture],
+    inputs: Sequence[Picture],
     precisions: Sequence[str] = ("fp32", "int8", "fp16"),
     tables: ImageTables | None = None,
 ) -> Codec:
@@ -121,7 +122,7 @@ def image_codec(
     analysis, synthesis = make_transforms(network, pictures, precisions)
     codec_id = fitted.codec_id()
     pack, unpack = build_pack(fitted, codec_id), build_unpack(fitted, codec_id, LIMITS)
-    return Codec("image", pack, unpack, analysis, synthesis, ImageFamily().size_axes, inputs)
+    return Codec("image", pack, unpack, analysis, synthesis, SIZE_AXES, inputs)
 
 
 def write_corpus(folder: Path, codecs: Sequence[Codec], say: Callable[[str], None] = print) -> None:

@@ -1,64 +1,107 @@
 """Static shapes: a transform for one size of input, with no shape arithmetic and no control flow left in it.
 
-What stands before and behind the network of a picture codec (padding, choice between grey and colour) is replaced by
-what one size needs: nothing at all where both sides are multiples of 64.
+What `--size` and `--batch` mean, and what of a codec's pieces they change, is its family's `StaticForm`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import onnx
 import onnx_ir as ir
 from onnxruntime.tools.onnx_model_utils import is_fixed_size_tensor, make_input_shape_fixed
 from onnxscript import optimizer
 
-from latentwire.export.assemble import join, nested_graphs
+from latentwire.export.assemble import nested_graphs
 from latentwire.export.errors import ExportError
-from latentwire.export.graph.builder import FLOAT, IR_VERSION, UINT8, Op, Value, build_model, duplicate, value, vector
-from latentwire.export.image.tables import HYPER_PATCH
+from latentwire.export.graph.builder import IR_VERSION, duplicate
+from latentwire.export.verify import Items
+from latentwire.runtime.bundle import Identity
+from latentwire.runtime.contract import Array
+from latentwire.runtime.errors import SettingError
 
-PICTURE = "picture"
-"""The tensor between the network and what stands before or behind it."""
 LARGEST_FOLDED = 1 << 14
 """Elements of a constant that may be computed ahead: shapes are, tables and pictures are not."""
 
 
-def fixed_analysis(model: onnx.ModelProto, shape: Sequence[int], picture: bool) -> onnx.ModelProto:
-    """The analysis piece for inputs of one shape.
+@dataclass(frozen=True)
+class Shapes:
+    """Lengths of the axes that vary.
 
-    Args:
-        model: the piece; it is not changed.
-        shape: of its input.
-        picture: whether the codec's family is of pictures uint8 [H, W, 3].
+    Attributes:
+        size: height and width of pictures; None leaves them free.
+        batch: items a packet, for families whose packets hold several; None leaves them free.
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+
+
+class StaticForm(Protocol):
+    """What one shape of input means for the codecs of a family."""
+
+    @property
+    def option(self) -> str:
+        """What names the shape on the command line: `--batch N`."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether depthwise convolutions of bytes in its assemblies can be made convolutions of blocks."""
+
+    def fixes(self, shapes: Shapes) -> bool:
+        """Whether the shapes say what this family needs."""
+
+    def input_shape(self, shapes: Shapes, identity: Identity) -> tuple[int, ...] | None:
+        """The encoder's input with every axis fixed; None where nothing is fixed.
+
+        Raises:
+            SettingError: a length that the codec's limits do not allow, or one that it has no axis for.
+        """
+
+    def analysis(self, model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
+        """The analysis piece for inputs of one shape; the model is not changed.
+
+        Raises:
+            ExportError: something dynamic is left.
+        """
+
+    def synthesis(self, model: onnx.ModelProto, latents: Sequence[int], shape: Sequence[int]) -> onnx.ModelProto:
+        """The synthesis piece for outputs of one shape and latents of another; the model is not changed.
+
+        Raises:
+            ExportError: something dynamic is left.
+        """
+
+    def inputs(self, items: Items, shape: Sequence[int]) -> list[Array]:
+        """Items as inputs, of about that shape, one for each packet."""
+
+
+def check_limits(shape: tuple[int, ...], identity: Identity) -> None:
+    """Nothing, if a codec takes inputs of that shape.
 
     Raises:
-        ExportError: something dynamic is left.
+        SettingError: it does not; names the limit.
     """
-    if picture:
-        network = part(model, [PICTURE, "quality"], ["latents"])
-        model = join(build_static_prepare(*shape[:2]), network, ["input", "quality"], ["latents"])
-    return fixed(model, {"input": shape})
+    size = tuple(shape[axis] for axis in identity.size_axes)
+    if not identity.limits.allow(size):
+        raise SettingError(
+            f"expected lengths within the codec's limits {identity.limits.describe()}, found {list(size)}"
+        )
 
 
-def fixed_synthesis(
-    model: onnx.ModelProto, latents: Sequence[int], shape: Sequence[int], picture: bool
-) -> onnx.ModelProto:
-    """The synthesis piece for outputs of one shape; that of a picture codec needs no ``size`` any more.
-
-    Args:
-        model: the piece; it is not changed.
-        latents: shape of its latents.
-        shape: of its output.
-        picture: whether the codec's family is of pictures uint8 [H, W, 3].
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width as the command line writes them: `512x768`.
 
     Raises:
-        ExportError: something dynamic is left.
+        SettingError: anything else.
     """
-    if picture:
-        network = part(model, ["latents", "quality"], [PICTURE])
-        model = join(network, build_static_finish(*shape[:2]), ["latents", "quality"], ["output"])
-    return fixed(model, {"latents": latents} | ({"quality": [1]} if picture else {}))
+    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text)
+    if found is None:
+        raise SettingError(f"expected a size as HEIGHTxWIDTH such as 512x768, found {text!r}")
+    return int(found[1]), int(found[2])
 
 
 def fixed(model: onnx.ModelProto, shapes: dict[str, Sequence[int]]) -> onnx.ModelProto:
@@ -128,32 +171,3 @@ def part(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) 
         [entry for entry in graph.initializer if entry.name in wanted],
     )
     return onnx.helper.make_model(result, opset_imports=list(model.opset_import), ir_version=IR_VERSION)
-
-
-def build_static_prepare(height: int, width: int) -> onnx.ModelProto:
-    """Input uint8 [H, W, 3] -> picture uint8 [H', W', 3], its edges repeated to multiples of 64."""
-    padded = [blocks(height), blocks(width), 3]
-
-    def trace(op: Op, picture: Value) -> Sequence[Value]:
-        missing = [padded[0] - height, padded[1] - width]
-        return [op.Pad(picture, vector(op, [0, 0, 0, *missing, 0]), mode="edge") if any(missing) else picture]
-
-    inputs, outputs = [value("input", UINT8, [height, width, 3])], [value(PICTURE, UINT8, padded)]
-    return build_model(trace, inputs, outputs, "prepare")
-
-
-def build_static_finish(height: int, width: int) -> onnx.ModelProto:
-    """Picture float32 [1, H', W', 3] in 0..255 -> output uint8 [H, W, 3]."""
-    padded = [1, blocks(height), blocks(width), 3]
-
-    def trace(op: Op, picture: Value) -> Sequence[Value]:
-        cut = op.Slice(picture, [0, 0], [height, width], [1, 2]) if padded != [1, height, width, 3] else picture
-        return [op.Cast(op.Round(op.Squeeze(cut, [0])), to=UINT8)]
-
-    inputs, outputs = [value(PICTURE, FLOAT, padded)], [value("output", UINT8, [height, width, 3])]
-    return build_model(trace, inputs, outputs, "finish")
-
-
-def blocks(length: int) -> int:
-    """The next multiple of 64."""
-    return -(-length // HYPER_PATCH) * HYPER_PATCH

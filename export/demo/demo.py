@@ -20,13 +20,13 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from latentwire.export import measure
+from latentwire.export.demo.rivals import Way, rivals
+from latentwire.export.demo.wire import Wire, over_the_wire
+from latentwire.export.dense.family import layout_of
 from latentwire.export.factorized.codec import export_codec
-from latentwire.export.families import Exported
-from latentwire.export.runs import family_of
-from latentwire.export.show.explore import choose
-from latentwire.export.show.pages import Strip, bytes_text, distortion_text, look_of, psnr, save, strips_page
-from latentwire.export.show.rivals import Way, rivals
-from latentwire.export.show.wire import Wire, over_the_wire
+from latentwire.export.family import Exported
+from latentwire.export.pages.drawing import Strip, bytes_text, distortion_text, look_of, psnr, save, strips_page
+from latentwire.export.pages.scene import choose
 from latentwire.runtime.atomic import whole_file
 from latentwire.train.dense.data import Dataset, Split, from_array, split
 from latentwire.train.dense.recipe import Recipe, dense_recipe
@@ -146,7 +146,7 @@ def export_digits(trained: TrainedRun, calibration: Dataset, held: Dataset, out:
         calibration.items,
         out,
         name="digits",
-        family=family_of(trained),
+        family=layout_of(trained),
         steps=trained.steps,
         precisions=("fp32", "int8"),
         holdout=held.items,
@@ -185,7 +185,9 @@ def digits() -> Split:
 
 def held_out(data: Split) -> Dataset:
     """The held-out digits, the ten classes in turn."""
-    return data.train if data.validation is None else choose(data.validation, seed=0)
+    if data.validation is None:
+        return data.train
+    return data.validation.subset(choose(len(data.validation), data.validation.labels, seed=0))
 
 
 def recipe(data: Dataset, epochs: int) -> Recipe:

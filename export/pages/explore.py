@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,94 +17,42 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from latentwire.export import measure
-from latentwire.export.errors import ExportError
-from latentwire.export.show.pages import (
+from latentwire.export.pages.drawing import (
     COLORS,
     FAINT,
     INK,
     PAPER,
-    Look,
     Strip,
     bytes_text,
     chart_page,
     distortion_text,
-    look_of,
     psnr,
     save,
     strips_page,
 )
-from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.export.pages.scene import PACKET_ITEMS, Labelled, RoundTrip, Scene, objective_of, open_scene
 from latentwire.runtime.contract import Array
-from latentwire.runtime.decoder import Decoder
-from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.errors import InputShapeError
-from latentwire.train.dense.data import Dataset, load_data
-from latentwire.train.dense.objectives import Adversarial, Denoising, DenoisingSettings, SquaredError, Variational
-from latentwire.train.dense.rate import Rate
+from latentwire.train.dense.objective_settings import DenoisingSettings
 from latentwire.train.settings import from_json
 
 QUALITIES = (0, 64, 128, 192, 255)
 CURVE = (0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 255)
-SHOWN, MEASURED, MAPPED = 14, 256, 3000
-"""Items in a strip, items that rates are measured on, items on the map."""
-PACKET_ITEMS = 64
+SHOWN, MEASURED = 14, 256
+"""Items in a strip, items that rates are measured on."""
 PAIRS, STEPS = 6, 10
 ROWS_OF_SAMPLES = 7
 DOT = 14
 CLASS_COLORS = (*(f"C{index}" for index in range(10)), INK, "#9ae6b4")
 MOST_CLASSES = len(CLASS_COLORS)
 """Labels of more different values than these are taken for a scale, not for classes."""
-OBJECTIVES = (Adversarial, Denoising, Rate, SquaredError, Variational)
 
 
-@dataclass(frozen=True)
-class Sent:
-    """Items after the way through packets."""
-
-    bytes_per_item: float
-    mse: float
-    """Items scaled to [0, 1]."""
-    items: Array
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A codec at work on items: what every page is drawn from."""
-
-    manifest: Manifest
-    encoder: Encoder
-    decoder: Decoder
-    synthesize: Callable[[Array], Array]
-    """Latents [N, C] -> items, by the synthesis piece."""
-    items: Array
-    labels: Array | None
-    look: Look
-    seed: int
-
-    def send(self, items: Array, quality: int, batch: int = PACKET_ITEMS) -> Sent:
-        """Encode ``items`` in packets of ``batch`` and decode them."""
-        packets = list(self.encoder.encode_stream(items, quality, batch=batch))
-        restored = np.concatenate(self.decoder.decode_many(packets))
-        length = sum(map(len, packets)) / len(items)
-        return Sent(length, measure.mse(items, restored, self.manifest.input), restored)
-
-    def latents(self, items: Array) -> Array:
-        """Dequantized latents at the default quality, float32 [N, C]."""
-        packets = self.encoder.encode_stream(items, self.manifest.default_quality)
-        return np.concatenate([self.decoder.latents(packet) for packet in packets])
-
-    def random(self, page: int) -> np.random.Generator:
-        """A page's own random numbers: one page's draws do not change another's."""
-        return np.random.default_rng((self.seed, page))
-
-
-def explore_bundle(bundle: str | Path, data: str | Path, out: str | Path, *, seed: int = 0) -> list[Path]:
+def explore_bundle(bundle: str | Path, data: Labelled, out: str | Path, *, seed: int = 0) -> list[Path]:
     """Draw what a codec does to data, as PNG pages.
 
     Args:
         bundle: folder, zip, or name of a ready codec.
-        data: file or folder of items like those it was made for, see `latentwire.train.data.load_data`.
+        data: items like those it was made for.
         out: folder for the pages, made if it is missing; pages of the same names are replaced.
         seed: of the choice of items and of everything drawn at random.
 
@@ -127,55 +74,11 @@ def explore_bundle(bundle: str | Path, data: str | Path, out: str | Path, *, see
         "interpolations": interpolations,
     }
     objective = objective_of(scene.manifest)
-    if objective == Denoising.name:
+    if objective is DenoisingSettings:
         pages["denoising"] = denoising
-    if any(kind.prior == "normal" for kind in OBJECTIVES if kind.name == objective):
+    if objective is not None and objective.prior == "normal":
         pages["samples"] = samples
     return [save(draw(scene), folder / f"{name}.png") for name, draw in pages.items()]
-
-
-def open_scene(bundle: str | Path, data: str | Path, seed: int) -> Scene:
-    """Load codec and data, and check that they belong together."""
-    opened = open_bundle(bundle)
-    manifest = opened.manifest
-    encoder, decoder = Encoder(opened), Decoder(opened)
-    if not encoder.batches:
-        raise ExportError(f"explore draws items of one size, but {manifest.name} takes {manifest.family} of any size")
-    dataset = load_data(data, manifest.input.range)
-    manifest.input.validate(dataset.items)
-    if len(dataset) < 2:
-        raise InputShapeError(f"{data}: expected at least 2 items to compare, found {len(dataset)}")
-    synthesis = measure.session(opened.read_model("synthesis", decoder.variant))
-    chosen = choose(dataset, seed)
-    return Scene(
-        manifest,
-        encoder,
-        decoder,
-        lambda latents: measure.run_batched(synthesis, "latents", latents),
-        chosen.items,
-        chosen.labels,
-        look_of(manifest.input, dataset.item_shape),
-        seed,
-    )
-
-
-def choose(dataset: Dataset, seed: int) -> Dataset:
-    """Up to 3000 items at random, in an order in which every label comes up in turn."""
-    order = np.random.default_rng(seed).permutation(len(dataset))[:MAPPED]
-    if dataset.labels is None:
-        return dataset.subset(order)
-    turn = np.zeros(len(order), np.int64)
-    labels = dataset.labels[order]
-    for value in np.unique(labels):
-        turn[labels == value] = np.arange((labels == value).sum())
-    return dataset.subset(order[np.lexsort((labels, turn))])
-
-
-def objective_of(manifest: Manifest) -> str | None:
-    """What the run was trained for, if the bundle comes from one of our runs."""
-    objective = manifest.provenance.training.get("objective")
-    name = objective.get("name") if isinstance(objective, dict) else None
-    return name if isinstance(name, str) else None
 
 
 def reconstructions(scene: Scene) -> Figure:
@@ -217,13 +120,13 @@ def rate_distortion(scene: Scene) -> Figure:
     return figure
 
 
-def draw_curve(axes: Axes, points: Sequence[Sent], label: str, color: str) -> None:
+def draw_curve(axes: Axes, points: Sequence[RoundTrip], label: str, color: str) -> None:
     """PSNR over bytes an item."""
     x, y = [point.bytes_per_item for point in points], [psnr(point.mse) for point in points]
     axes.plot(x, y, color=color, marker="o", markersize=4, linewidth=1.6, label=label)
 
 
-def name_qualities(axes: Axes, points: Sequence[Sent]) -> None:
+def name_qualities(axes: Axes, points: Sequence[RoundTrip]) -> None:
     """Writes some of the qualities of `CURVE` at their points; a point without any error has no place."""
     for quality in QUALITIES:
         point = points[CURVE.index(quality)]
