@@ -1,5 +1,5 @@
-# make demo | make test | make lint | make matrix: each sets up .venv first, and again only when what it is made from has
-# changed. make page needs npm only.
+# make demo | make check | make test | make lint | make matrix: each sets up .venv first, and again only when what it is made
+# from has changed. make page needs npm only. What each proves: CONTRIBUTING.md.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,10 +14,20 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-.PHONY: demo test matrix faults page lint format setup clean FORCE
+.PHONY: demo check test matrix faults page lint style imports types format setup clean FORCE
 
 demo: setup
 	$(BIN)/latentwire demo
+
+# The linters, and the part of the suite that takes less than a minute on one core: all of the runtime; of training, export,
+# sender and service what needs no trained network; which files are packaged.
+QUICK := tests/packaging tests/runtime \
+    $(addprefix tests/train/test_,data.py dense.py muon.py) \
+    $(addprefix tests/export/test_,fit.py integer_layers.py states.py storage.py) \
+    tests/send/test_rate.py $(addprefix tests/serve/test_,names.py sinks.py)
+
+check: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(QUICK)
 
 # A process for each core, which shares nothing with the others; what threads compute there would only wait for each other.
 test: setup
@@ -46,9 +56,17 @@ build/page/installed: $(NPM)/package-lock.json
 	cp $(addprefix build/npm/node_modules/onnxruntime-web/dist/,$(ASSETS)) build/page
 	touch $@
 
-lint: setup
+lint: style imports types
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Which layer and which room may import which, in pyproject.toml.
+imports: setup
+	$(BIN)/lint-imports --no-cache --no-logo
+
+types: setup
 	$(BIN)/mypy -p latentwire.runtime -p latentwire.train -p latentwire.export -p latentwire.artifacts
 
 format: setup

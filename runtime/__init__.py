@@ -8,6 +8,8 @@ digits = Decoder("mnist").decode(packet)  # bytes -> uint8 [N, 784]
 ```
 """
 
+from typing import TYPE_CHECKING
+
 from latentwire.runtime.bundle import Bundle, open_bundle
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
@@ -48,6 +50,7 @@ __all__ = [
     "Status",
     "Tile",
     "TiledPicture",
+    "__version__",
     "check_packet",
     "frame",
     "open_bundle",
@@ -57,3 +60,15 @@ __all__ = [
     "selftest",
     "write_stream",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """`__version__`, read where it is asked for: `importlib.metadata` is slow to import."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("latentwire")

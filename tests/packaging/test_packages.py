@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections import Counter
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from latentwire import runtime
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,6 +23,9 @@ else:
 ROOT = Path(__file__).parents[2]
 LAYERS = ("export", "runtime", "train")
 CODECS = "artifacts"
+BESIDE = ("benchmarks", "docs", "examples", "tests")
+FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints.txt")
+FILES += (".pre-commit-config.yaml", "pyproject.toml")
 LEFT_OVER = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
 MEGABYTE = 1_000_000
 
@@ -39,11 +45,11 @@ def files_of(layer: str) -> list[Path]:
     return sorted(path for path in found if not built & set(path.parts) and ".egg-info" not in str(path.parent))
 
 
-def build(source: Path, target: Path) -> Path:
-    """The wheel of a copied source, so that nothing left over from another build gets in."""
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, source]
+def build(source: Path, target: Path, kind: str = "wheel") -> Path:
+    """The distribution of a copied source, so that nothing left over from another build gets in."""
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", target, source]
     subprocess.run(command, check=True, capture_output=True)
-    return next(target.glob("*.whl"))
+    return next(target.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,11 @@ def test_both_distributions_have_one_version():
     assert project(ROOT / CODECS)["project"]["version"] == PROJECT["project"]["version"]
 
 
+def test_the_runtime_says_its_version():
+    assert runtime.__version__ == PROJECT["project"]["version"]
+    assert not hasattr(runtime, "version")
+
+
 def packed_in(wheel: Path) -> set[str]:
     """The modules and data of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
@@ -103,6 +114,25 @@ def test_the_codecs_wheel_contains_every_file_but_the_weights(codecs):
     """Weights to go on training from stay in the repository: who runs a codec has no use for them."""
     files = {f"latentwire/{path.as_posix()}" for path in files_of(CODECS) if path.name != "pyproject.toml"}
     assert packed_in(codecs) == {name for name in files if not name.startswith("latentwire/artifacts/weights/")}
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_docs_examples_benchmarks_and_tests(tmp_path):
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path / name)
+    fetched = shutil.ignore_patterns("__pycache__", "node_modules", "headers")
+    for folder in (*LAYERS, *BESIDE):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=fetched)
+    wanted = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    fetched_later = ("matrix/javascript/node_modules/a.js", "matrix/headers/a.h", "__pycache__/a.pyc")
+    for left_over in (tmp_path / "tests" / name for name in fetched_later):
+        left_over.parent.mkdir(parents=True)
+        left_over.touch()
+    (tmp_path / "out").mkdir()
+    with tarfile.open(build(tmp_path, tmp_path / "out", "sdist")) as archive:
+        held = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+    made = {"PKG-INFO", "setup.cfg"} | {name for name in held if name.startswith("latentwire.egg-info/")}
+    assert held - made == wanted
 
 
 @pytest.fixture(scope="module")
