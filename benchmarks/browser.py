@@ -41,10 +41,9 @@ from matrix import environments
 from rate_distortion import Picture
 
 from latentwire.export import measure
-from latentwire.export.targets import package_bundle
-from latentwire.export.targets.ortformat import open_session
+from latentwire.export.targets import open_session, package_bundle
 from latentwire.export.verify import Subject
-from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.files import read_pictures
 
 HERE = Path(__file__).parent

@@ -20,10 +20,10 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.export.factorized.verify import read_tables
+from latentwire.export.factorized import read_tables
 from latentwire.export.measure import run_batched
 from latentwire.export.verify import Subject
-from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.files import read_items
 
 RUNS = 7

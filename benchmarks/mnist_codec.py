@@ -30,11 +30,11 @@ from machine import machine
 from PIL import Image
 
 from latentwire.export import export_codec
-from latentwire.export.factorized.verify import read_tables
+from latentwire.export.factorized import read_tables
 from latentwire.export.measure import run_batched
 from latentwire.export.verify import Subject
 from latentwire.runtime import Decoder, Encoder
-from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.files import read_idx
 
 CODEC = "mnist"

@@ -30,16 +30,14 @@ from machine import machine
 from rate_distortion import MEASURES, Codec, Picture, Plot, Point, curve, difference, pillow
 
 from latentwire.export import measure
-from latentwire.export.graph.tap import estimating
-from latentwire.export.image.codec import make_transforms
+from latentwire.export.graph import estimating
+from latentwire.export.image import make_transforms
 from latentwire.export.verify import EXACT, LEVELS, Subject
-from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.files import read_pictures
-from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.validate import rate_difference, validate
-from latentwire.train.image.weights import read_network
+from latentwire.train.image import ImageNetwork, rate_difference, read_network, validate
 
-QUALITIES = (0, 24, 48, 72, 96, 128, 160, 192, 224, 255)
+CURVE = (0, 24, 48, 72, 96, 128, 160, 192, 224, 255)
 MIDDLE_BPP = 0.5
 RIVALS = (
     pillow("JPEG", "JPEG", (5, 10, 20, 30, 50, 70, 80, 90, 95)),
@@ -119,7 +117,7 @@ def codec_of(subject: Subject, variant: str) -> Codec:
             sys.exit(f"a packet was refused with status {int(status)}")
         return output  # type: ignore[no-any-return]
 
-    return Codec(f"latentwire {subject.manifest.name}, {variant}", QUALITIES, encode, decode)
+    return Codec(f"latentwire {subject.manifest.name}, {variant}", CURVE, encode, decode)
 
 
 def differences(curves: dict[str, list[Point]], ours: str) -> dict[str, dict[str, float]]:
@@ -135,7 +133,7 @@ def estimate(subject: Subject, pictures: Sequence[Picture]) -> list[dict[str, fl
     """Ideal code length of all coded symbols (from the encoder's own tables) against packet bytes."""
     pieces, tap = subject.pieces(threads=2), subject.tap()
     rows = []
-    for quality in QUALITIES:
+    for quality in CURVE:
         ideal = real = pixels = 0.0
         for picture in pictures:
             sent = tap.send(pieces.latents(picture, quality), picture.shape, quality)

@@ -25,7 +25,7 @@ from machine import machine
 
 from latentwire.runtime import Encoder, codec
 from latentwire.runtime.files import read_pictures
-from latentwire.runtime.session.profiles import Profile, Profiles
+from latentwire.runtime.session import Profile, Profiles
 
 DEVICE = Profiles.DEVICE.value
 CASES = {

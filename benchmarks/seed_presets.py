@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentwire.train import DataRequest, Dataset, Split, dense_recipe, load_run, load_split, train
-from latentwire.train.dense.network import TORCH, DenseAutoencoder
+from latentwire.train.dense import TORCH, DenseAutoencoder
 
 # Test error of the programs, with inputs in [0, 1] and with the second one's own scaling.
 MEASURED = {"keras": 0.0125, "torch": 0.0064}

@@ -10,13 +10,10 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.export.errors import ExportError, ParityError, QuantizationError
-    from latentwire.export.factorized.codec import export_codec
-    from latentwire.export.factorized.family import FactorizedFamily, FactorizedRun
-    from latentwire.export.factorized.layout import Dense, Family
-    from latentwire.export.factorized.verify import Reference
+    from latentwire.export.factorized import Dense, FactorizedFamily, FactorizedRun, Family, Reference, export_codec
     from latentwire.export.families import verify_bundle
     from latentwire.export.family import Exported, ExportFamily, ExportRequest
-    from latentwire.export.image.codec import export_image
+    from latentwire.export.image import export_image
     from latentwire.export.runs import export_run
     from latentwire.export.verify import Check, Report
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from latentwire.export.graph.builder import IR_VERSION, duplicate
+from latentwire.export.graph import IR_VERSION, duplicate
 
 
 def with_size(analysis: onnx.ModelProto, size_axes: Sequence[int]) -> onnx.ModelProto:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.bundle import Manifest
 
 
 def write_card(path: Path, manifest: Manifest) -> None:

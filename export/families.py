@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from latentwire.export.factorized.family import FactorizedFamily
+from latentwire.export.factorized import FactorizedFamily
 from latentwire.export.family import ExportFamily
 from latentwire.export.verify import Items, Report, Subject
 from latentwire.runtime.bundle import open_bundle

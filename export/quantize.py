@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from latentwire.export import refine
 from latentwire.export.errors import QuantizationError
-from latentwire.export.graph.builder import IR_VERSION, duplicate
+from latentwire.export.graph import IR_VERSION, duplicate
 from latentwire.export.transforms import module_of, quiet
 
 LINEAR_OPS = ("Gemm", "MatMul", "Conv")

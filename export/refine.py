@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
-from latentwire.export.graph.builder import duplicate
+from latentwire.export.graph import duplicate
 from latentwire.runtime.contract import Array
 
 LINEAR = ("Conv", "Gemm", "MatMul")

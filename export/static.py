@@ -17,7 +17,7 @@ from onnxscript import optimizer
 
 from latentwire.export.assemble import nested_graphs
 from latentwire.export.errors import ExportError
-from latentwire.export.graph.builder import IR_VERSION, duplicate
+from latentwire.export.graph import IR_VERSION, duplicate
 from latentwire.export.verify import Items
 from latentwire.runtime.bundle import Identity
 from latentwire.runtime.contract import Array

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import onnx
 
 from latentwire.export import measure
-from latentwire.export.graph.coding import COST_UNITS
-from latentwire.export.graph.tap import COST, telling
+from latentwire.export.graph import COST, COST_UNITS, telling
 from latentwire.runtime.contract import Array
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from latentwire.export.errors import ExportError
-from latentwire.export.graph.builder import IR_VERSION, OPSET
+from latentwire.export.graph import IR_VERSION, OPSET
 from latentwire.runtime.contract import Axis
 
 

@@ -19,21 +19,22 @@ from latentwire.export import measure
 from latentwire.export.assemble import drop_unused
 from latentwire.export.card import write_card
 from latentwire.export.folders import own_folder
-from latentwire.export.graph.builder import stamp
+from latentwire.export.graph import stamp
 from latentwire.export.storage import store_halves
-from latentwire.runtime.bundle.identity import Identity, Metadata
-from latentwire.runtime.bundle.manifest import (
+from latentwire.runtime.bundle import (
     MANIFEST,
     FileRef,
     Golden,
     GoldenCase,
+    Identity,
     Manifest,
+    Metadata,
     ModelFile,
     Provenance,
     TensorSpec,
 )
 from latentwire.runtime.contract import Array
-from latentwire.runtime.session.providers import provider_variants
+from latentwire.runtime.session import provider_variants
 
 GOLDEN_QUALITIES = (0, 64, 128, 255)
 TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")

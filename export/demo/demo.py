@@ -23,19 +23,16 @@ from latentwire.export import measure
 from latentwire.export.demo.rivals import Way, rivals
 from latentwire.export.demo.wire import Wire, over_the_wire
 from latentwire.export.dense.family import layout_of
-from latentwire.export.factorized.codec import export_codec
+from latentwire.export.factorized import export_codec
 from latentwire.export.family import Exported
-from latentwire.export.pages.drawing import Strip, bytes_text, distortion_text, look_of, psnr, save, strips_page
-from latentwire.export.pages.scene import choose
+from latentwire.export.pages import Strip, bytes_text, choose, distortion_text, look_of, psnr, save, strips_page
 from latentwire.runtime.atomic import whole_file
-from latentwire.train.dense.data import Dataset, Split, from_array, split
-from latentwire.train.dense.recipe import Recipe, dense_recipe
-from latentwire.train.dense.run import TrainedRun, load_run, train
+from latentwire.train.dense import Dataset, Recipe, Split, TrainedRun, dense_recipe, from_array, load_run, split, train
 
 EPOCHS = 60
 HELD_OUT = 0.2
 RANGE = (0.0, 16.0)
-QUALITIES = (64, 128, 192, 255)
+COMPARED = (64, 128, 192, 255)
 ALONE, TOGETHER = 1, 64
 MIDDLE = 128
 SHOWN = 14
@@ -161,7 +158,7 @@ def send(bundle: Path, held: Dataset) -> Wire:
     return over_the_wire(
         bundle,
         held.items,
-        QUALITIES,
+        COMPARED,
         (ALONE, TOGETHER),
         device_variant=DEVICE_VARIANT,
         server_variant=SERVER_VARIANT,
@@ -204,7 +201,7 @@ def recipe(data: Dataset, epochs: int) -> Recipe:
 
 def codec_ways(wire: Wire, held: Dataset) -> Iterator[Way]:
     """One line of the table for each quality; the distortion is that of the packets of 64."""
-    for quality in QUALITIES:
+    for quality in COMPARED:
         alone, together = (wire.flow(quality, batch) for batch in (ALONE, TOGETHER))
         error = measure.mse(held.items, together.items, held.contract)
         yield Way(f"latentwire, quality {quality}", alone.bytes_per_item, together.bytes_per_item, error)
@@ -257,7 +254,7 @@ def draw(ways: tuple[Way, ...], wire: Wire, held: Dataset, path: Path) -> None:
     strips = [
         Strip("original", f"{held.items[0].nbytes} B raw\n{bytes_text(best.together)} {best.name}", held.items[:SHOWN])
     ]
-    for quality in QUALITIES:
+    for quality in COMPARED:
         way = sizes[f"latentwire, quality {quality}"]
         detail = f"{bytes_text(way.together)} a digit\n{distortion_text(way.mse)}"
         strips.append(Strip(f"quality {quality}", detail, wire.flow(quality, TOGETHER).items[:SHOWN]))

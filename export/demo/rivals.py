@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from latentwire.export import measure
-from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import Array
-from latentwire.runtime.files.results import contact_sheet
+from latentwire.runtime.files import contact_sheet
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 
 from latentwire.export.errors import ExportError
 from latentwire.runtime.contract import Array
-from latentwire.runtime.wire.stream import Damaged, read_stream
+from latentwire.runtime.wire import Damaged, read_stream
 
 SCRIPTS = Path(__file__).parent / "processes"
 TIMEOUT = 120.0

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from latentwire.export.factorized.layout import Dense, Family
     from latentwire.export.factorized.tables import CodecTables
     from latentwire.export.factorized.transforms import Analysis, Synthesis
-    from latentwire.export.factorized.verify import Reference
+    from latentwire.export.factorized.verify import Reference, read_tables
 
 __all__ = [
     "COLUMNS",
@@ -29,6 +29,7 @@ __all__ = [
     "count_symbols",
     "entropy",
     "export_codec",
+    "read_tables",
 ]
 
 __getattr__ = lazy_names(
@@ -56,6 +57,9 @@ __getattr__ = lazy_names(
             "Analysis",
             "Synthesis",
         ),
-        "verify": ("Reference",),
+        "verify": (
+            "Reference",
+            "read_tables",
+        ),
     },
 )

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from latentwire.export.factorized.tables import CodecTables
-from latentwire.export.graph.coding import PRECISION, TOTAL
+from latentwire.export.graph import PRECISION, TOTAL
 from latentwire.runtime.contract import QUALITIES
 
 COLUMNS = 257

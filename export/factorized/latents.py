@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.export.factorized.tables import CodecTables
-from latentwire.export.graph.builder import FLOAT, INT64, Op, Value, count, flat, table
-from latentwire.export.graph.coding import code_lengths
-from latentwire.export.graph.escapes import MAX_MAGNITUDE
+from latentwire.export.graph import FLOAT, INT64, MAX_MAGNITUDE, Op, Value, code_lengths, count, flat, table
 
 
 def quantize(op: Op, tables: CodecTables, rows: Value, quality: Value) -> Value:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import torch
 
-from latentwire.export.graph.builder import Op, Value
+from latentwire.export.graph import Op, Value
 from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.wire.packet import Limits
+from latentwire.runtime.wire import Limits
 
 MAX_ITEMS = 65535
 ITEM_LIMITS = Limits((MAX_ITEMS,))

@@ -9,25 +9,28 @@ import onnx
 from latentwire.export.factorized import latents
 from latentwire.export.factorized.layout import Family
 from latentwire.export.factorized.tables import CodecTables
-from latentwire.export.graph import escapes, rans, wire
-from latentwire.export.graph.builder import (
+from latentwire.export.graph import (
+    CODED,
     FLOAT,
     INT32,
     INT64,
+    SENT,
+    TOTAL,
     UINT8,
     Op,
     Value,
     build_model,
     count,
+    escapes,
     flat,
     little_endian,
+    rans,
     table,
     value,
     vector,
+    wire,
 )
-from latentwire.export.graph.coding import TOTAL
-from latentwire.export.graph.tap import CODED, SENT
-from latentwire.runtime.wire.packet import MAX_LANES_LOG2, Status
+from latentwire.runtime.wire import MAX_LANES_LOG2, Status
 
 BYTES_PER_LANE = 400
 """What each lane but the first must have to code: the lanes' overhead stays within 4 bytes + 1 %, on average 0.75 %."""

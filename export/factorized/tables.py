@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.export.graph.coding import PRECISION
-from latentwire.runtime.wire.packet import PACKET_VERSION
+from latentwire.export.graph import PRECISION
+from latentwire.runtime.wire import PACKET_VERSION
 
 
 @dataclass(frozen=True)

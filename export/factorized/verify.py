@@ -16,7 +16,7 @@ from latentwire.export.errors import ExportError
 from latentwire.export.factorized.layout import Family
 from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.factorized.transforms import Analysis, Synthesis
-from latentwire.export.graph.builder import duplicate
+from latentwire.export.graph import duplicate
 from latentwire.export.measure import Pieces, RatePoint
 from latentwire.export.transforms import Half, freeze
 from latentwire.export.verify import FLOAT_LIMIT, Report, Subject, Verifier

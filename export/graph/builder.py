@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 from onnxscript import GraphBuilder
 
-from latentwire.runtime.bundle.onnxfile import METADATA_KEY
+from latentwire.runtime.bundle import METADATA_KEY
 
 OPSET = 20
 """BitwiseAnd needs 18; 20 is read by every ONNX Runtime since 1.17."""

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from latentwire.export.graph.builder import INT32, INT64, Op, Value, flat, loop_body, number, value, vector
 from latentwire.export.graph.coding import COST_UNITS, TOTAL
-from latentwire.runtime.wire.packet import MAX_LANES_LOG2
+from latentwire.runtime.wire import MAX_LANES_LOG2
 
 WORD = 1 << 16
 

@@ -24,7 +24,7 @@ from latentwire.export.graph.builder import (
     vector,
 )
 from latentwire.export.graph.rans import MAX_STEPS, steps_for
-from latentwire.runtime.wire.packet import (
+from latentwire.runtime.wire import (
     CHECKSUM_BYTES,
     CODEC_BYTES,
     MAGIC,

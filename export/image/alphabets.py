@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latentwire.export.graph.builder import INT64, Op, Value, table
+from latentwire.export.graph import INT64, Op, Value, table
 from latentwire.export.image.tables import ImageTables
 
 

@@ -29,8 +29,7 @@ from latentwire.export.transforms import Half, freeze, trace
 from latentwire.export.verify import Subject
 from latentwire.export.writer import BundleWriter, provenance_of
 from latentwire.runtime.bundle import Identity, open_bundle
-from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.settings import Distortion
+from latentwire.train.image import Distortion, ImageNetwork
 
 FIT_PICTURES = 24
 FIT_SIDE = 512

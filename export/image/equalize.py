@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from latentwire.export.image.reference import Picture
 from latentwire.export.image.transforms import AnalysisTransform
-from latentwire.train.image.transforms import Block
+from latentwire.train.image import Block
 
 POWER = 4
 """Loudness is a mean of this power, between the root mean square and the largest magnitude: outliers are cut off."""

@@ -15,16 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latentwire.export.factorized.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
-from latentwire.export.graph.coding import TOTAL
+from latentwire.export.factorized import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
+from latentwire.export.graph import TOTAL
 from latentwire.export.image.integers import analysis_of, network_of
 from latentwire.export.image.reference import Pass, Picture, knobs_of, latents_of, run
 from latentwire.export.image.tables import SIXTEENTHS, ImageTables, Knobs
 from latentwire.runtime.contract import QUALITIES
-from latentwire.train.image.distortion import DISTORTIONS
-from latentwire.train.image.network import DEAD_ZONE, ImageNetwork
-from latentwire.train.image.prior import ROWS, row_scale
-from latentwire.train.image.settings import Distortion
+from latentwire.train.image import DEAD_ZONE, DISTORTIONS, ROWS, Distortion, ImageNetwork, row_scale
 
 FIT_QUALITIES = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 HYPER_ROWS = 32

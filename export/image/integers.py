@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from latentwire.export.graph.integer import Layer
+from latentwire.export.graph import Layer
 from latentwire.export.image.tables import HYPER_ZERO, Network, Stage
-from latentwire.train.image.integer import IntegerConv
-from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.prior import Prior
-from latentwire.train.image.prior import Stage as TorchStage
+from latentwire.train.image import ImageNetwork, IntegerConv, Prior
+from latentwire.train.image import Stage as TorchStage
 
 
 def network_of(prior: Prior) -> Network:

@@ -8,25 +8,32 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from latentwire.export.graph import escapes, integer, rans, wire
-from latentwire.export.graph.builder import (
+from latentwire.export.graph import (
     BOOL,
+    CODED,
+    COST,
+    COST_UNITS,
     FLOAT,
     INT32,
     INT64,
+    SENT,
+    TOTAL,
     UINT8,
     Op,
     Value,
     build_model,
+    code_lengths,
+    escapes,
     flat,
+    integer,
     little_endian,
     number,
+    rans,
     table,
     value,
     vector,
+    wire,
 )
-from latentwire.export.graph.coding import COST_UNITS, TOTAL, code_lengths
-from latentwire.export.graph.tap import CODED, COST, SENT
 from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import onnx
 
-from latentwire.export.graph.builder import FLOAT, INT64, UINT8, Op, Value, build_model, value, vector
+from latentwire.export.graph import FLOAT, INT64, UINT8, Op, Value, build_model, value, vector
 from latentwire.export.image.tables import HYPER_PATCH
 from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.wire.packet import Limits
+from latentwire.runtime.wire import Limits
 
 CONTRACT = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
 SIZE_AXES = (0, 1, 2)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from latentwire.export.graph import integer
-from latentwire.export.graph.builder import BOOL, FLOAT, INT32, Op, Value, table, vector
+from latentwire.export.graph import BOOL, FLOAT, INT32, Op, Value, integer, table, vector
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, SPAN, ImageTables, Stage
 
 

@@ -10,8 +10,7 @@ import torch
 
 from latentwire.export.image.tables import HYPER_PATCH, SIXTEENTHS
 from latentwire.runtime.contract import QUALITIES
-from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.prior import rounded_hyper
+from latentwire.train.image import ImageNetwork, rounded_hyper
 
 Floats = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]

@@ -9,8 +9,7 @@ Signs are coded apart at no loss, since the tables are symmetric: the last group
 
 from __future__ import annotations
 
-from latentwire.export.graph.builder import INT32, INT64, Op, Value, flat, number, vector
-from latentwire.export.graph.rans import NARROW, WORD
+from latentwire.export.graph import INT32, INT64, NARROW, WORD, Op, Value, flat, number, vector
 
 BITS = 16
 WEIGHTS = [1 << k for k in range(BITS)]

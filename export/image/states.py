@@ -6,8 +6,7 @@ the next of those behind the states; the top bit says so. A lane costs 5 bits on
 
 from __future__ import annotations
 
-from latentwire.export.graph.builder import BOOL, INT64, Op, Value
-from latentwire.export.graph.rans import NARROW
+from latentwire.export.graph import BOOL, INT64, NARROW, Op, Value
 
 ROOMY = (NARROW.low << 16) >> 8
 """States below this one have room for a byte."""

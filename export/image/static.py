@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx
 
 from latentwire.export.assemble import join
-from latentwire.export.graph.builder import FLOAT, UINT8, Op, Value, build_model, value, vector
+from latentwire.export.graph import FLOAT, UINT8, Op, Value, build_model, value, vector
 from latentwire.export.image.tables import HYPER_PATCH
 from latentwire.export.static import Shapes, check_limits, fixed, part
 from latentwire.export.verify import Items

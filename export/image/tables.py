@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from latentwire.export.graph.coding import TOTAL
-from latentwire.export.graph.integer import EXACT, Layer
-from latentwire.runtime.wire.packet import PACKET_VERSION
+from latentwire.export.graph import EXACT, TOTAL, Layer
+from latentwire.runtime.wire import PACKET_VERSION
 
 FAMILY = "image"
 SIXTEENTHS = 16

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentwire.runtime.contract import QUALITIES
-from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.transforms import PATCH, RANGE, Patches, between, folded, mirrored
+from latentwire.train.image import PATCH, RANGE, ImageNetwork, Patches, between, folded, mirrored
 
 ZERO_LEVEL = 128
 """The grey level that stands for 0 in the exported graph; a byte's own zero point, so that int8 loses nothing."""

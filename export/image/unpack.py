@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from latentwire.export.graph import escapes, integer, rans, wire
-from latentwire.export.graph.builder import (
+from latentwire.export.graph import (
     BOOL,
     FLOAT,
     INT32,
@@ -18,15 +17,19 @@ from latentwire.export.graph.builder import (
     Value,
     build_model,
     count,
+    escapes,
     flat,
+    integer,
+    rans,
     value,
     vector,
+    wire,
 )
 from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.pack import SYMBOL_LIMIT
 from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
-from latentwire.runtime.wire.packet import Limits, Status
+from latentwire.runtime.wire import Limits, Status
 
 
 def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.ModelProto:

@@ -32,10 +32,10 @@ from latentwire.export.pages.drawing import (
 )
 from latentwire.export.pages.scene import PACKET_ITEMS, Labelled, RoundTrip, Scene, objective_of, open_scene
 from latentwire.runtime.contract import Array
-from latentwire.train.dense.objective_settings import DenoisingSettings
+from latentwire.train.dense import DenoisingSettings
 from latentwire.train.settings import from_json
 
-QUALITIES = (0, 64, 128, 192, 255)
+MARKED = (0, 64, 128, 192, 255)
 CURVE = (0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 255)
 SHOWN, MEASURED = 14, 256
 """Items in a strip, items that rates are measured on."""
@@ -85,7 +85,7 @@ def reconstructions(scene: Scene) -> Figure:
     """Originals above what comes back at several qualities."""
     shown, measured = scene.items[:SHOWN], scene.items[:MEASURED]
     strips = [Strip("original", f"{measured[0].nbytes} B raw", shown)]
-    for quality in QUALITIES:
+    for quality in MARKED:
         sent = scene.send(measured, quality)
         detail = f"{bytes_text(sent.bytes_per_item)} an item\n{distortion_text(sent.mse)}"
         strips.append(Strip(f"quality {quality}", detail, sent.items[: len(shown)]))
@@ -128,7 +128,7 @@ def draw_curve(axes: Axes, points: Sequence[RoundTrip], label: str, color: str) 
 
 def name_qualities(axes: Axes, points: Sequence[RoundTrip]) -> None:
     """Writes some of the qualities of `CURVE` at their points; a point without any error has no place."""
-    for quality in QUALITIES:
+    for quality in MARKED:
         point = points[CURVE.index(quality)]
         if point.mse > 0:
             note(axes, (point.bytes_per_item, psnr(point.mse)), str(quality), (-5, 5))

@@ -14,13 +14,12 @@ from latentwire.export.pages.drawing import (
     Look,
     look_of,
 )
-from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.bundle import Manifest, open_bundle
 from latentwire.runtime.contract import Array
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import InputShapeError
-from latentwire.train.dense.objective_settings import OBJECTIVES, ObjectiveSettings
+from latentwire.train.dense import OBJECTIVES, ObjectiveSettings
 
 MAPPED = 3000
 """Items on the map, the most that are loaded."""

@@ -20,8 +20,18 @@ import onnx
 
 from latentwire.export.assemble import drop_unused, nested_graphs, with_prefix
 from latentwire.export.errors import ExportError
-from latentwire.export.graph.builder import UINT8, Op, Value, build_model, duplicate, table, value, vector
-from latentwire.export.graph.integer import CHANNELS_FIRST, CHANNELS_LAST
+from latentwire.export.graph import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    UINT8,
+    Op,
+    Value,
+    build_model,
+    duplicate,
+    table,
+    value,
+    vector,
+)
 from latentwire.runtime.contract import Array
 
 BLOCK = 4

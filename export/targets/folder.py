@@ -21,7 +21,7 @@ from latentwire.export.targets.readme import write_readme, write_terms
 from latentwire.export.targets.targets import Target
 from latentwire.export.targets.usability import OP_LISTS, Usability, as_markdown, on_cpu, usability
 from latentwire.export.verify import Items
-from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.bundle import Bundle
 from latentwire.runtime.contract import Array
 
 DESCRIPTION = "codec.json"

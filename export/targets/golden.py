@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from latentwire.export.targets.chain import Chain
-from latentwire.runtime.bundle.bundle import Bundle
+from latentwire.runtime.bundle import Bundle
 from latentwire.runtime.contract import Array
 
 MAX_CALIBRATION = 16

@@ -12,7 +12,7 @@ from latentwire.export.targets.folder import target_folder, write_target
 from latentwire.export.targets.targets import Target, target_named
 from latentwire.export.targets.usability import Usability
 from latentwire.export.verify import Items
-from latentwire.runtime.bundle.bundle import open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.errors import SettingError
 
 NO_SHAPES = Shapes()

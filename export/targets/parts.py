@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from latentwire.export.errors import ParityError
-from latentwire.export.graph.builder import duplicate, stamp
+from latentwire.export.graph import duplicate, stamp
 from latentwire.export.static import StaticForm
 from latentwire.export.storage import widen_halves
 from latentwire.export.targets.chain import CODER, Chain
@@ -18,9 +18,7 @@ from latentwire.export.targets.depthwise import in_blocks
 from latentwire.export.targets.ortformat import open_session, session_like, to_ort
 from latentwire.export.targets.qnn import ACTIVATIONS, feeds_of, quantized
 from latentwire.export.targets.targets import Target
-from latentwire.runtime.bundle.bundle import Bundle
-from latentwire.runtime.bundle.identity import Metadata
-from latentwire.runtime.bundle.manifest import EXACT, Manifest
+from latentwire.runtime.bundle import EXACT, Bundle, Manifest, Metadata
 from latentwire.runtime.contract import Array
 
 TRANSFORMS = ("analysis", "synthesis")

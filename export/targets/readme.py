@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from latentwire.export.targets.parts import Part, role_of
 from latentwire.export.targets.targets import Target
-from latentwire.runtime.bundle.manifest import Manifest
+from latentwire.runtime.bundle import Manifest
 from latentwire.runtime.contract import Array
 
 TEMPLATES = Path(__file__).parent / "templates"

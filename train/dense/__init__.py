@@ -6,15 +6,22 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.train.dense.data import DataRequest, Dataset, Split, from_array, load_data, load_split, split
+    from latentwire.train.dense.network import TORCH, DenseAutoencoder
+    from latentwire.train.dense.objective_settings import OBJECTIVES, DenoisingSettings, ObjectiveSettings
     from latentwire.train.dense.recipe import PRESETS, Recipe, dense_recipe
     from latentwire.train.dense.run import TrainedRun, load_run, resume, train
     from latentwire.train.dense.settings import DenseSettings
 
 __all__ = [
+    "OBJECTIVES",
     "PRESETS",
+    "TORCH",
     "DataRequest",
     "Dataset",
+    "DenoisingSettings",
+    "DenseAutoencoder",
     "DenseSettings",
+    "ObjectiveSettings",
     "Recipe",
     "Split",
     "TrainedRun",
@@ -39,6 +46,15 @@ __getattr__ = lazy_names(
             "load_data",
             "load_split",
             "split",
+        ),
+        "network": (
+            "DenseAutoencoder",
+            "TORCH",
+        ),
+        "objective_settings": (
+            "DenoisingSettings",
+            "OBJECTIVES",
+            "ObjectiveSettings",
         ),
         "recipe": (
             "PRESETS",

@@ -193,7 +193,7 @@ def _critic(channels: int, hidden: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, linear(width, 1))
 
 
-OBJECTIVES: Mapping[type[ObjectiveSettings], type[Objective]] = MappingProxyType(
+CLASSES: Mapping[type[ObjectiveSettings], type[Objective]] = MappingProxyType(
     {
         SquaredErrorSettings: SquaredError,
         RateSettings: Rate,
@@ -207,4 +207,4 @@ OBJECTIVES: Mapping[type[ObjectiveSettings], type[Objective]] = MappingProxyType
 
 def create(settings: ObjectiveSettings, network: Autoencoder, channels: int) -> Objective:
     """The objective that the settings are for, still to be started; `channels` is the number of latents C."""
-    return OBJECTIVES[type(settings)](network, settings, channels)
+    return CLASSES[type(settings)](network, settings, channels)

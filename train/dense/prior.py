@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-QUALITIES = 256
+from latentwire.runtime.contract import QUALITIES
+
 # A bin never gets less than this probability: a latent far outside the density must cost much, but not infinitely much.
 LEAST_PROBABILITY = 1e-30
 

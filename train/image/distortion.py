@@ -33,10 +33,10 @@ def framed(pictures: Sequence[Tensor], generator: Generator) -> list[Tensor]:
     outermost pixels hardly count: without a frame they come out 22 grey levels off, 9 inside (measured).
     """
     top, left = (torch.randint(0, GRID, (2,), generator=generator) + GRID).tolist()
-    return [mirrored(picture, top, left) for picture in pictures]
+    return [reflected(picture, top, left) for picture in pictures]
 
 
-def mirrored(picture: Tensor, top: int, left: int) -> Tensor:
+def reflected(picture: Tensor, top: int, left: int) -> Tensor:
     """A picture [B, C, H, W] in a mirrored frame that makes it 48 pixels larger each way."""
     return F.pad(picture, (left, 3 * GRID - left, top, 3 * GRID - top), mode="reflect")
 
@@ -68,7 +68,7 @@ def decibels(kind: Distortion, restored: Tensor, image: Tensor) -> float:
     """PSNR, or -10 log10(1 - MS-SSIM) in a mirrored frame of structural ones; pictures [1, 3, H, W] in [-0.5, 0.5]."""
     if not DISTORTIONS[kind].structural:
         return -10 * math.log10(max(float(squared_error(restored, image)), 1e-9) / 255**2)
-    alike = similarity(*(mirrored(picture, GRID, GRID) for picture in (restored, image)))
+    alike = similarity(*(reflected(picture, GRID, GRID) for picture in (restored, image)))
     return -10 * math.log10(max(1 - float(alike), 1e-9))
 
 
