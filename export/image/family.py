@@ -19,7 +19,7 @@ from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.files import read_pictures
-from latentwire.train.image import ImageNetwork, load_image_run
+from latentwire.train.image import ImageNetwork, load_image_run, options_of
 
 HELD_OUT = 8
 """Pictures to verify on."""
@@ -41,10 +41,11 @@ class ImageFamily:
         trained = load_image_run(run)
         data = trained.provenance["data"]
         source = existing(request.calibrate or Path(data["train"]), "--calibrate")
-        pictures = read_pictures(source)
+        reading = options_of(data)
+        pictures = read_pictures(source, reading)
         held_at = request.holdout or (Path(data["validation"]) if data["validation"] else None)
         if held_at is not None:
-            held = read_pictures(existing(held_at, "--holdout"))
+            held = read_pictures(existing(held_at, "--holdout"), reading)
         else:
             held, pictures = pictures[::20], [picture for at, picture in enumerate(pictures) if at % 20] or pictures
         return export_image(

@@ -274,6 +274,21 @@ def test_bad_data_leaves_no_run_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_may_be_done_to_pictures_is_kept_for_resume(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    Image.fromarray(picture(256, 272, seed=1)).save(tmp_path / "data/opaque.png")
+    Image.new("RGBA", (300, 260), (9, 9, 9, 0)).save(tmp_path / "data/through.png")
+    options = ["--data", tmp_path / "data", "--out", tmp_path / "run", *OPTIONS.split(), "--steps", "1"]
+    assert isinstance(image(*options).exception, InputFileError)
+    assert image(*options, "--background", "white").exit_code == 0
+    document = read_document(tmp_path / "run")
+    assert document["data"]["background"] == "white" and "depth" not in document["data"]
+    assert image("--out", tmp_path / "run", "--resume", "--depth", "8").exit_code == 2
+    checkpoint.write_json(tmp_path / "run/run.json", {**document, "finished": False, "metrics": None})
+    assert resume(tmp_path / "run") == document
+
+
+@pytest.mark.slow
 def test_the_command_says_what_it_does_and_json_is_alone_on_stdout(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "more/small.png")

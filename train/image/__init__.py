@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from latentwire.train.image.distortion import DISTORTIONS, similarity
     from latentwire.train.image.integer import IntegerConv
     from latentwire.train.image.network import DEAD_ZONE, ImageNetwork
+    from latentwire.train.image.photos import options_of
     from latentwire.train.image.prior import ROWS, Prior, Stage, rounded_hyper, row_scale
     from latentwire.train.image.run import TrainedImageRun, load_image_run, resume, train, write_run
     from latentwire.train.image.settings import Distortion, ImageSettings
@@ -42,6 +43,7 @@ __all__ = [
     "folded",
     "load_image_run",
     "mirrored",
+    "options_of",
     "rate_difference",
     "read_network",
     "resume",
@@ -65,6 +67,7 @@ __getattr__ = lazy_names(
             "DEAD_ZONE",
             "ImageNetwork",
         ),
+        "photos": ("options_of",),
         "prior": (
             "Prior",
             "ROWS",

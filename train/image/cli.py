@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from latentwire.runtime.cli import ExampleCommand
+from latentwire.runtime.files import PictureOptions
 from latentwire.train.image.settings import ImageSettings
 from latentwire.train.options import Numbers, given, settings_options
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire train image --data photos/ --out run --minutes 120")
 @click.option("--data", type=click.Path(path_type=Path, resolve_path=True), help="Folder of pictures, any size.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The run folder.")
 @click.option(
@@ -21,6 +23,10 @@ from latentwire.train.options import Numbers, given, settings_options
     type=click.Path(path_type=Path, resolve_path=True),
     help="Folder of other pictures to judge on; every 20th of --data is held back if not given.",
 )
+@click.option(
+    "--background", help="The colour behind alpha (white, #204060); pictures with alpha are refused otherwise."
+)
+@click.option("--depth", type=click.Choice(["8"]), help="Keep the upper 8 of 16 bits; refused otherwise.")
 @click.option("--initial", type=click.Path(path_type=Path), help="Start from the weights of this run or checkpoint.")
 @click.option(
     "--budget",
@@ -38,6 +44,8 @@ def image(
     data: Path | None,
     out: Path,
     validation: Path | None,
+    background: str | None,
+    depth: str | None,
     initial: Path | None,
     budget: float | None,
     resume: bool,
@@ -47,12 +55,18 @@ def image(
     """Pictures of any size: one codec for all qualities."""
     if resume and initial is not None:
         raise click.UsageError("a run that is resumed has its weights: leave --initial away.")
+    if resume and (background or depth):
+        raise click.UsageError("a run that is resumed reads pictures as before: leave --background and --depth away.")
     chosen = _settings(given(ImageSettings, settings), budget, initial)
-    document = _resume(out, chosen, data, validation) if resume else _start(out, chosen, data, validation, initial)
+    if resume:
+        document = _resume(out, chosen, data, validation)
+    else:
+        reading = PictureOptions(background, None if depth is None else int(depth))
+        document = _start(out, chosen, data, validation, initial, reading)
     click.echo(json.dumps(document, indent=2) if as_json else _summary(document, out))
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire weights run --out weights")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--lambdas", type=Numbers(float), help="Other trade-offs, between or beyond those it was trained for.")
@@ -83,13 +97,19 @@ def _settings(chosen: dict[str, Any], budget: float | None, initial: Path | None
 
 
 def _start(
-    out: Path, chosen: dict[str, Any], data: Path | None, validation: Path | None, initial: Path | None
+    out: Path,
+    chosen: dict[str, Any],
+    data: Path | None,
+    validation: Path | None,
+    initial: Path | None,
+    reading: PictureOptions,
 ) -> dict[str, Any]:
     from latentwire.train.image.run import train as train_run
 
     if data is None:
         raise click.UsageError("Missing option '--data': the pictures to train on.")
-    return train_run(ImageSettings(**chosen), data, out, validation=validation, initial=initial, report=_report)
+    settings = ImageSettings(**chosen)
+    return train_run(settings, data, out, validation=validation, initial=initial, reading=reading, report=_report)
 
 
 def _resume(out: Path, chosen: dict[str, Any], data: Path | None, validation: Path | None) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Pictures to train on: a folder's, in memory as bytes, and random crops of them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from latentwire.runtime.files import PictureOptions, each_picture
 
 PLAIN = PictureOptions()
 """A picture with alpha or of 16 bits is refused."""
+ASKED = ("background", "depth")
+"""What may be done to pictures that are not simply grey or RGB of 8 bits, as run.json has it where it was asked for."""
 
 HELD_BACK = 20
 """Every 20th picture is held back where no other pictures are there to judge on."""
@@ -63,6 +66,11 @@ def read_photos(source: Path, options: PictureOptions = PLAIN) -> list[Tensor]:
     return [
         torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C")) for picture in each_picture(source, options)
     ]
+
+
+def options_of(source: Mapping[str, Any]) -> PictureOptions:
+    """How a run reads its pictures: of `data` in run.json, which says nothing of it unless something was asked for."""
+    return PictureOptions(**{name: source.get(name) for name in ASKED})
 
 
 def scaled_copies(photos: Sequence[Tensor], scales: Sequence[float]) -> list[Tensor]:

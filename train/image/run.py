@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
+from latentwire.runtime.files import PictureOptions
 from latentwire.train import checkpoint, plots
 from latentwire.train.checkpoint import Checkpoint
 from latentwire.train.errors import RunError, SettingsError
 from latentwire.train.image.cost import Cost, cost_of
 from latentwire.train.image.loop import ImageLoop
 from latentwire.train.image.network import ImageNetwork
-from latentwire.train.image.photos import Crops, Material, read_material, scaled_copies
+from latentwire.train.image.photos import ASKED, PLAIN, Crops, Material, options_of, read_material, scaled_copies
 from latentwire.train.image.settings import Device, Distortion, ImageSettings
 from latentwire.train.image.steps import fit_steps
 from latentwire.train.image.validate import Point, judged, rate_difference
@@ -58,6 +59,7 @@ def train(
     *,
     validation: Path | None = None,
     initial: Path | None = None,
+    reading: PictureOptions = PLAIN,
     report: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Train from the start into a new run folder; returns the content of run.json.
@@ -69,6 +71,7 @@ def train(
         validation: folder of other pictures; every 20th of ``data`` is held back if None.
         initial: run folder or checkpoint whose weights to start from, instead of the KLT of the data. Trade-offs, their
             number and the distortion may be others; the width may be smaller than theirs, and is narrowed.
+        reading: what may be done to pictures with alpha or of 16 bits, which are refused otherwise.
         report: told what happens, in lines.
 
     Raises:
@@ -83,7 +86,7 @@ def train(
         _require_same_packets(settings, initial)
     if initial is not None:
         load_initial(network, initial)
-    material = read_material(data, validation)
+    material = read_material(data, validation, reading)
     document = _description(settings)
     report(Cost(**document["cost"]).render())
     loop = _prepared_loop(network, material, settings, report, initial=initial)
@@ -92,6 +95,7 @@ def train(
         "data": {
             "train": str(data.resolve()),
             **{name: None if path is None else str(path.resolve()) for name, path in origin.items()},
+            **{name: value for name in ASKED if (value := getattr(reading, name)) is not None},
             "pictures": [len(material.train), len(material.held)],
             "sha256": material.digest(),
         },
@@ -134,7 +138,7 @@ def resume(
     settings, source = settings_of(document), document["data"]
     settings = replace(settings, device=device or settings.device, threads=threads or settings.threads)
     held_at = validation or (Path(source["validation"]) if source["validation"] else None)
-    material = read_material(data or Path(source["train"]), held_at)
+    material = read_material(data or Path(source["train"]), held_at, options_of(source))
     if material.digest() != source["sha256"]:
         raise RunError(f"{out} was started on other pictures: their pixels or their order changed")
     saved, network = out / CHECKPOINT_FILE, new_network(settings)
