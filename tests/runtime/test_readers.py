@@ -10,6 +10,11 @@ from latentwire.runtime.atomic import whole_file, whole_folder
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import InputFileError, InputShapeError, SettingError
 from latentwire.runtime.files import (
+    IMAGE_SUFFIXES,
+    LOSSY,
+    OTHER_NAMES,
+    PICTURE_FORMATS,
+    RAW_SUFFIXES,
     conform,
     contact_sheet,
     items_from_stdin,
@@ -120,6 +125,13 @@ def test_an_image_is_an_item_in_its_own_dtype(tmp_path):
         assert found.dtype == array.dtype and np.array_equal(found, array)
     palette.save(tmp_path / "palette.png")
     assert read_items(tmp_path / "palette.png").tolist() == [[[9, 8, 7]]]
+
+
+def test_formats_are_written_by_something_or_lose_something_and_values_are_raw_under_both_names():
+    assert PICTURE_FORMATS == ("npy", "raw", "png", "ppm", "bmp", "tif", "webp")
+    assert {OTHER_NAMES[suffix.lstrip(".")] for suffix in RAW_SUFFIXES if suffix != ".raw"} == {"raw"}
+    assert not set(LOSSY) & {*PICTURE_FORMATS, *OTHER_NAMES}
+    assert {f".{suffix}" for suffix in LOSSY} < set(IMAGE_SUFFIXES)
 
 
 def test_labels_come_with_an_archive_and_an_image_is_one_item(tmp_path):
