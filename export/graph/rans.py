@@ -1,5 +1,21 @@
 """Interleaved rANS as two ONNX ``Scan`` loops (Giesen 2014, "Interleaved entropy coders"; Duda 2013, rANS).
 
+A lane is one number x, its state. Coding a symbol of frequency f whose interval starts at s makes
+x // f * 4096 + x % f + s of it. The lowest 12 bits then lie in the symbol's interval: a decoder reads the symbol off
+them and undoes the step. It is a stack: the encoder goes from the last step to the first, the decoder from the first to
+the last.
+
+Between two steps every state lies in [low, 2^16 low). Where a step of the encoder would leave that range, the lane
+gives its lowest 16 bits away first, as a word; where a step of the decoder falls below low, the lane takes one. The
+range is one word wide and low a multiple of 4096, so it is the same lanes at the same elements, one word each. Words
+lie in the order of steps, within a step in that of lanes: a running sum over the lanes that want one says whose is
+whose. The encoder's loop carries nothing but states; which words it gave away is read off them afterwards, all at once.
+
+A symbol of frequency 4096 leaves its state alone: padding to whole steps. When everything is decoded, the states are
+those that the encoder started from, and all words are used. Whoever calls `decode` checks both: only there damage shows
+that the checksum did not. Hostile bytes make wrong columns and nothing worse: look-ups stay within their tables, words
+within the stream, and the number of steps is bounded by `MAX_STEPS` before a loop begins.
+
 Why these ops: BitShift is unsigned only, Where has no uint32 or uint64 and CumSum is int32 or int64 only, so all
 arithmetic is signed and shifts are ``Div`` and ``Mul`` by powers of two. Only what is sequential is inside a
 Scan; table look-ups of the encoder, the words it emits and the decoder's symbols are vectorised around it. On a few

@@ -1,4 +1,25 @@
-"""The integer piece of the encoder: latents to a packet."""
+"""The integer piece of the encoder: latents to a packet.
+
+In this order (`build_pack`):
+
+    latents         times the quality's gain: sixteenths of a step; the hyper-analysis makes hyper-latents of them
+    hyper-latents   noted, and handed on as a decoder will have them
+    five groups     mean and table row from the probability model, the offset from the mean cut off to a symbol, noted;
+                    mean + symbol is what the next group's context sees
+    `Writer.finish` everything that was noted is coded at once
+
+Floats end where the hyper-analysis makes bytes of them, and where `whole` cuts offsets off (the dead zone is in
+`steps`). The probability model is given only what a decoder has too, never a latent as it was: both compute the same
+rows, whatever the floats were.
+
+Nothing is coded before the end, for three reasons: rANS codes the last symbol first; how many lanes there are goes by
+the length of everything; and the signs of the last group are what the lanes start from. So: list the escapes, gather
+the signs to words, add up the cost, choose the lanes, start them from the first words of signs, code, and fill the last
+states with the bytes behind them. `unpack` does the same backwards.
+
+What is sent of each stage, where it belongs and what it costs have names in the graph, by which
+`latentwire.export.tap` reads them off: verification holds them against what `unpack` finds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,24 @@
-"""The integer piece of the decoder: a packet to latents, stage by stage."""
+"""The integer piece of the decoder: a packet to latents, stage by stage.
+
+A graph cannot stop: whatever bytes arrive, all of it runs. So a packet that its header condemns goes on as one pixel,
+and one that fails later goes on without symbols. In this order:
+
+    header          `wire.read_packet`: length, codec, limits, checksum; nothing below is sized by what failed there
+    lane states     give back the bytes that they were filled with
+    escapes         all of them, since the values of one group are needed before the next can be decoded
+    hyper-latents   make the features of the probability model
+    five groups     table rows from the model, columns from the coder, escapes in their places; mean + symbol is what
+                    the next group's context sees
+    signs           of the last group: what the lanes end with, and the words that none of them took
+    `verdict`       lanes, words and escapes must be used up exactly
+
+The first thing that fails is the status, and stands: from there on stages decode one element of row 0, which leaves the
+lanes alone, and hold zeros. A stage that would take too many steps is refused before its loop begins. That a packet is
+sound is known only at the end, so size is 0 and there are no symbols unless the status is OK.
+
+Everything is whole numbers up to the division by the gain, which makes the latents. `Reader` writes the graph as it
+goes and keeps what one stage leaves to the next (states, position, escapes used): its methods are called in this order.
+"""
 
 from __future__ import annotations
 

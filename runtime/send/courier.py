@@ -1,4 +1,24 @@
-"""Carries what waits in the spool to the server: several packets at once, within a bandwidth, patiently."""
+"""Carries what waits in the spool to the server: several packets at once, within a bandwidth, patiently.
+
+Carriers go round: take the next packet, deliver it, sort its answer. The clerk notes answers in the spool, together all
+that came while the disk was busy. Packets are taken in the order of sequences, and behind the last one from the
+beginning again: what failed has its turn then.
+
+    Accepted    the packet leaves the spool, once the clerk's change is on the disk
+    Refused     it stays there, set aside with the reason, and is not sent again
+    Busy        it waits: nothing is taken before the pause is over, then one packet alone until one arrives. The same
+                packet is the first one, unless it may itself be the reason: then it goes behind the others
+
+The pause is `rate.Backoff`'s: what the server asked for (`Retry-After`, which a link puts into `Busy`), and on top a
+random part of a time that doubles with each failure.
+
+A packet is on its way once at a time: from `_take` until its answer is in the spool. While the disk does not take the
+answer, it is not sent again, and after `MAX_ANSWERS` of these nothing is. A spool that is damaged ends everything, and
+`fault` says why.
+
+Nothing is kept here: a kill at any point leaves the packet in the spool until its answer was noted there, and the next
+process sends it again under the same name. The server calls it a duplicate if it had it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,25 @@
 """The spool: packets on the disk between encoding and the server's acknowledgement. Nothing is sent here.
 
 Every change is a transaction of SQLite (write-ahead log, synchronous=FULL), on the disk when the call returns. Changes
-of several threads that arrive while the disk is busy share one transaction, and so one fsync.
+of several threads that arrive while the disk is busy share one transaction, and so one fsync: whoever gets the lock
+writes for all who wait. Where that fails each is tried alone, so that one's fault is not the others'.
+
+What always holds: sent + waiting + refused + dropped is all that was ever put, since a packet is counted where it
+changes. No sequence is given twice: it is taken in the transaction that stores its packet, and a packet that finds no
+room uses one up. How far a file was taken is stored with the packet that took it so far. One process has the spool, by
+a lock that ends with it.
+
+Where the disk is full, what frees room goes first: the reserve is given up, the change is written, and the reserve is
+taken back. A new packet gets in only if the reserve can stay.
+
+    killed before the COMMIT of `add`   the packet was never put; items of a file are taken again
+    after it                            it will be sent
+    sent, before the COMMIT of `remove` sent again under the same name: to the server a duplicate
+    while a new spool is made           it has a temporary name until it is whole (`schema`)
+    while the reserve is given up       the next opening takes it back
+
+Lost by a kill are two numbers: how many packets went on a full disk since the last transaction, and the time since
+then, which makes packets younger than they are.
 """
 
 from __future__ import annotations

@@ -6,6 +6,21 @@ time of an fsync is shared by all who wait for it. Names stay after their packet
     packets   what waits to be decoded, in the order of arrival
     spools    for each device and spool which sequences were ever accepted
     hashes    the last names of packets without an envelope
+
+A packet and its name get to the disk in one transaction: what is known was stored, so whatever is sent again is a
+duplicate, also when it has been decoded since. Room is reserved before a packet is queued, and given back when it was
+not stored or has left: what waits for the disk is bounded like what lies on it.
+
+A transaction is, in this order: packets that leave and attempts that are counted, then new packets with their names,
+then the sets of sequences. After COMMIT the workers are told of new packets, then whoever offered them is answered. One
+that fails is rolled back and all who wait are told; packets that leave stay on the list for the next one; what memory
+knows of names is forgotten, as it may name what was not written.
+
+    killed before COMMIT              nobody was answered: the sender sends again
+    after it, before the answer       sent again, and a duplicate
+    while a packet is decoded         it is a leftover: its next attempts are counted on the disk before they are made,
+                                      and what ends the service each time is put aside (`worker`)
+    its files are in the sink         decoded again, to the same names and the same bytes
 """
 
 from __future__ import annotations
