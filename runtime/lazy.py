@@ -6,17 +6,21 @@ The layers above need torch, which takes seconds to import; their commands must 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 
-def lazy_names(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
+def lazy_names(
+    package: str, homes: Mapping[str, Sequence[str]], *, others: tuple[str, Sequence[str]] | None = None
+) -> Callable[[str], object]:
     """A module's ``__getattr__``.
 
     Args:
         package: the package's ``__name__``.
         homes: public names by the submodule that defines them.
+        others: a submodule and all public names of the package: those that ``homes`` has nowhere are the submodule's.
     """
-    home_of = {name: home for home, names in homes.items() for name in names}
+    home_of = dict.fromkeys(others[1], others[0]) if others else {}
+    home_of |= {name: home for home, names in homes.items() for name in names}
 
     def __getattr__(name: str) -> object:  # noqa: N807 - it becomes the module's hook of that name
         if name not in home_of:

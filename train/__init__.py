@@ -63,23 +63,6 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "dense": (
-            "DataRequest",
-            "Dataset",
-            "DenseSettings",
-            "PRESETS",
-            "Recipe",
-            "Split",
-            "TrainedRun",
-            "dense_recipe",
-            "from_array",
-            "load_data",
-            "load_run",
-            "load_split",
-            "resume",
-            "split",
-            "train",
-        ),
         "errors": (
             "DivergedError",
             "RunError",
@@ -96,4 +79,5 @@ __getattr__ = lazy_names(
             "without_folders",
         ),
     },
+    others=("dense", __all__),
 )

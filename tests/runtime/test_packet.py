@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 
 from latentwire.runtime import errors
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.wire.packet import (
-    Header,
-    Limits,
-    Status,
-    check_packet,
-    parse_header,
-    verdict,
-    width_for,
-    write_packet,
-)
+from latentwire.runtime.wire import Header, Limits, Status, check_packet, parse_header, verdict
+from latentwire.runtime.wire.packet import width_for, write_packet
 
 CODEC = bytes(range(100, 132))
 PACKET = write_packet(CODEC[:4], 128, 2, (3,), bytes.fromhex("0000010000000200") + b"words!")

@@ -12,14 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from latentwire.train.dense.autoencoder import Autoencoder, initialise, linear
-from latentwire.train.dense.objective import (
-    Objective,
-    ParameterGroup,
-    Player,
-    Scores,
-    per_element,
-    squared_error,
-)
+from latentwire.train.dense.objective import Objective, ParameterGroup, Player, Scores, per_element, squared_error
 from latentwire.train.dense.objective_settings import (
     AdversarialSettings,
     DenoisingSettings,

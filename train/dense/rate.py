@@ -11,14 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentwire.train.dense.autoencoder import Autoencoder
-from latentwire.train.dense.objective import (
-    Objective,
-    ParameterGroup,
-    Player,
-    Scores,
-    per_element,
-    squared_error,
-)
+from latentwire.train.dense.objective import Objective, ParameterGroup, Player, Scores, per_element, squared_error
 from latentwire.train.dense.objective_settings import RateSettings
 from latentwire.train.dense.prior import (
     FactorizedPrior,
