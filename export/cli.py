@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from latentwire.runtime.cli import ExampleCommand
+
 
 def names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     """A comma-separated option as a tuple."""
@@ -39,7 +41,7 @@ batch_option = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire export run --out codec --precision fp32,int8")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Bundle folder to write.")
 @click.option("--precision", default="fp32,int8,fp16", show_default=True, callback=names, help="Variants to write.")
@@ -106,7 +108,7 @@ def export(
         click.echo(found.path)
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire package codec --target android --target web --out apps")
 @click.argument("bundle")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the targets' folders.")
 @target_option
@@ -150,7 +152,7 @@ def package(
     click.echo(json.dumps(answer) if as_json else "\n".join(str(found.path) for found in packaged))
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire verify codec --data items.npy --run run")
 @click.argument("bundle")
 @click.option(
     "--data", type=click.Path(exists=True, path_type=Path), help="Items to verify on; the golden ones if left out."
@@ -176,16 +178,16 @@ def verify(bundle: str, data: Path | None, run: Path | None, limit: int, write: 
     report.raise_on_failure()
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire explore codec --data items.npy --out pages")
 @click.argument("bundle")
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Items to draw.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("explore"), show_default=True, help="Folder for the pages."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the items and samples that are drawn.")
 @as_json
 def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> None:
-    """Draw PNG pages of what a BUNDLE does to DATA: reconstructions, map of latents, interpolations, samples.
+    """Draw PNG pages of what a BUNDLE does to items: reconstructions, map of latents, interpolations, samples.
 
     BUNDLE is a folder, a zip or the name of a ready codec.
     """
@@ -196,7 +198,7 @@ def explore(bundle: str, data: Path, out: Path, seed: int, as_json: bool) -> Non
     click.echo(json.dumps([str(page) for page in pages]) if as_json else "\n".join(map(str, pages)))
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire demo")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Working folder.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Training epochs; a quick default otherwise.")
 @as_json

@@ -1,9 +1,9 @@
-"""What this machine has and what a codec would do on it: versions, providers, and where each model runs."""
+"""What this machine has, and what a codec would do on it: versions, providers, and where each model runs."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,27 @@ from latentwire.runtime.session import PROVIDERS, Asked, Placement, available, k
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A machine and a codec.
+    """A machine, and a codec on it where one was named.
 
     Attributes:
-        codec_id: of the codec.
+        codec_id: of the codec; None without one.
         onnxruntime: its version.
         python: the interpreter's version.
         machine: processor architecture and operating system.
         available: short names of the providers that this ONNX Runtime was built with.
         absent: the known ones that it was not, and the wheel that brings each.
-        encoder: models that make a packet, and where each runs.
+        encoder: models that make a packet, and where each runs; none without a codec.
         decoder: models that read one.
     """
 
-    codec_id: str
+    codec_id: str | None
     onnxruntime: str
     python: str
     machine: str
     available: tuple[str, ...]
     absent: dict[str, str]
-    encoder: tuple[Placement, ...]
-    decoder: tuple[Placement, ...]
+    encoder: tuple[Placement, ...] = ()
+    decoder: tuple[Placement, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -44,13 +44,14 @@ class Diagnosis:
     def render(self) -> str:
         """For a person."""
         lines = [
-            f"codec {self.codec_id[:16]}...",
+            *([] if self.codec_id is None else [f"codec {self.codec_id[:16]}..."]),
             f"onnxruntime {self.onnxruntime}, Python {self.python}, {self.machine}",
             f"providers: {', '.join(self.available)}",
             *(f"  without {name}: it comes with {wheel}" for name, wheel in self.absent.items()),
         ]
-        for side, models in (("encoder", self.encoder), ("decoder", self.decoder)):
-            lines += [side, *(f"  {described(model)}" for model in models)]
+        if self.codec_id is not None:
+            for side, models in (("encoder", self.encoder), ("decoder", self.decoder)):
+                lines += [side, *(f"  {described(model)}" for model in models)]
         return "\n".join(lines)
 
 
@@ -63,12 +64,16 @@ def described(placement: Placement) -> str:
 
 
 def diagnose(
-    codec: str | Path | Bundle, *, variant: str | None = None, providers: Asked = None, profile: str = "device"
+    codec: str | Path | Bundle | None = None,
+    *,
+    variant: str | None = None,
+    providers: Asked = None,
+    profile: str = "device",
 ) -> Diagnosis:
-    """Load both halves of a codec as they would be used and tell where they run.
+    """Tell what this machine has; load both halves of a codec as they would be used and tell where they run.
 
     Args:
-        codec: bundle (open, folder or zip) or the name of a ready codec.
+        codec: bundle (open, folder or zip) or the name of a ready codec; None for the machine alone.
         variant: of the transforms; each side's default if None.
         providers: as for an `Encoder`.
         profile: session options.
@@ -79,17 +84,18 @@ def diagnose(
     """
     import onnxruntime as ort
 
-    encoder, decoder = (
-        half(codec, variant=variant, providers=providers, profile=profile) for half in (Encoder, Decoder)
-    )
     there = available()
-    return Diagnosis(
-        codec_id=encoder.codec_id,
+    found = Diagnosis(
+        codec_id=None,
         onnxruntime=ort.__version__,
         python=platform.python_version(),
         machine=f"{platform.machine()}, {platform.system()}",
         available=tuple(known_provider(name).name for name in there),
         absent={entry.name: entry.wheel for entry in PROVIDERS if entry.full_name not in there},
-        encoder=encoder.placement,
-        decoder=decoder.placement,
     )
+    if codec is None:
+        return found
+    encoder, decoder = (
+        half(codec, variant=variant, providers=providers, profile=profile) for half in (Encoder, Decoder)
+    )
+    return replace(found, codec_id=encoder.codec_id, encoder=encoder.placement, decoder=decoder.placement)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from latentwire.train.families import FAMILIES, TrainFamily
+from latentwire.runtime.cli import ExampleCommand
+from latentwire.train.families import FAMILIES, TrainFamily, resume_run
 
 
 class Families(click.Group):
@@ -28,21 +29,13 @@ class Families(click.Group):
 
 @click.group(cls=Families)
 def train() -> None:
-    """Train an autoencoder: a run folder for `latentwire export`.
-
-    latentwire train dense --data digits/ --out run
-    """
+    """Train an autoencoder: a run folder for `latentwire export`."""
 
 
-@train.command()
+@train.command(cls=ExampleCommand, example="latentwire train resume run")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print run.json instead of a summary.")
 def resume(run: Path, as_json: bool) -> None:
-    """Continue RUN as it was started, whatever its family.
-
-    latentwire train resume run
-    """
-    from latentwire.train.families import resume_run
-
+    """Continue RUN as it was started, whatever its family."""
     document = resume_run(run, lambda line: click.echo(line, err=True))
     click.echo(json.dumps(document, indent=2) if as_json else f"{run}: finished")

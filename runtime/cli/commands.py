@@ -91,10 +91,10 @@ def selftest(codec: str, place: Place, as_json: bool) -> None:
 
 
 @click.command(cls=ExampleCommand, example="latentwire doctor photo --provider auto")
-@click.argument("codec")
+@click.argument("codec", required=False)
 @place_options(variant="Variant of the transforms; the bundle's defaults otherwise.")
 @json_option()
-def doctor(codec: str, place: Place, as_json: bool) -> None:
-    """Show what this machine has, and where the models of CODEC run on it."""
+def doctor(codec: str | None, place: Place, as_json: bool) -> None:
+    """Show what this machine has, and, where a CODEC is named, where its models run on it."""
     found = diagnose(codec, variant=place.variant, providers=place.providers, profile=place.profile)
     click.echo(json.dumps(found.to_json()) if as_json else found.render())

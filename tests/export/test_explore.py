@@ -8,12 +8,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from latentwire.export import export_codec
-from latentwire.export.dense.family import layout_of
+from latentwire.export.dense.family import FAMILY, layout_of
 from latentwire.export.pages import explore
 from latentwire.export.pages.drawing import look_of, mosaic, strips_page
-from latentwire.export.pages.explore import explore_bundle
-from latentwire.export.pages.scene import Scene, open_scene
-from latentwire.runtime import Decoder, Encoder, ItemContract
+from latentwire.export.pages.scene import Labelled, Scene, open_scene
+from latentwire.runtime import Decoder, Encoder, ItemContract, open_bundle
 from latentwire.runtime.errors import InputFileError, InputRangeError, InputShapeError, InputTypeError
 from latentwire.train import dense_recipe, from_array, load_run, split, train
 
@@ -61,7 +60,7 @@ def trained_bundle(objective: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("objective", PAGES)
 def test_every_kind_of_run_gets_its_pages(objective: str, few: Path, tmp_path: Path) -> None:
-    written = explore_bundle(trained_bundle(objective, tmp_path), few, tmp_path / "pages", seed=1)
+    written = FAMILY.explore(trained_bundle(objective, tmp_path), few, tmp_path / "pages", 1)
     assert {path.stem for path in written} == PAGES[objective]
     assert sorted((tmp_path / "pages").iterdir()) == sorted(written)
     for path in written:
@@ -76,7 +75,11 @@ def test_every_kind_of_run_gets_its_pages(objective: str, few: Path, tmp_path: P
 
 @pytest.fixture(scope="module")
 def scene(bundle: Path, labelled: Path) -> Scene:
-    return open_scene(bundle, labelled, seed=0)
+    return open_scene(bundle, labelled_items(labelled, bundle), seed=0)
+
+
+def labelled_items(path: Path, bundle: Path) -> Labelled:
+    return FAMILY.read_labelled(path, open_bundle(bundle).manifest.input)
 
 
 def texts(figure) -> str:
@@ -87,7 +90,7 @@ def test_reconstructions_say_what_real_packets_cost(scene: Scene, bundle: Path) 
     items = scene.items[: explore.MEASURED]
     encoder, decoder = Encoder(bundle), Decoder(bundle)
     shown = texts(explore.reconstructions(scene))
-    for quality in explore.QUALITIES:
+    for quality in explore.MARKED:
         packets = [encoder.encode(items[start : start + 64], quality) for start in range(0, len(items), 64)]
         restored = np.concatenate([decoder.decode(packet) for packet in packets])
         error = np.square((restored.astype(float) - items) / 16).mean()
@@ -149,10 +152,10 @@ def test_noise_is_that_of_the_training_and_stays_in_the_contract(scene: Scene) -
 
 
 def test_one_seed_gives_one_set_of_pages_and_another_another(bundle: Path, few: Path, tmp_path: Path) -> None:
-    pages = explore_bundle(bundle, few, tmp_path / "first", seed=0)
-    again = explore_bundle(bundle, few, tmp_path / "again", seed=0)
+    pages = FAMILY.explore(bundle, few, tmp_path / "first", 0)
+    again = FAMILY.explore(bundle, few, tmp_path / "again", 0)
     assert [path.read_bytes() for path in pages] == [path.read_bytes() for path in again]
-    chosen = [open_scene(bundle, few, seed).items for seed in (0, 0, 1)]
+    chosen = [open_scene(bundle, labelled_items(few, bundle), seed).items for seed in (0, 0, 1)]
     assert np.array_equal(chosen[0], chosen[1])
     assert not np.array_equal(chosen[0], chosen[2])
 
@@ -183,12 +186,12 @@ def test_what_is_a_picture(shape: tuple[int, ...], picture: tuple[int, ...] | No
 
 def test_few_items_without_labels_are_enough(bundle: Path, digits: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "two.npy", digits[:2])
-    assert len(explore_bundle(bundle, tmp_path / "two.npy", tmp_path / "pages")) == len(COMMON)
+    assert len(FAMILY.explore(bundle, tmp_path / "two.npy", tmp_path / "pages", 0)) == len(COMMON)
 
 
 def test_many_different_labels_are_a_scale(bundle: Path, digits: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "scale.npz", images=digits[:50], labels=np.arange(50))
-    figure = explore.latent_map(open_scene(bundle, tmp_path / "scale.npz", 0))
+    figure = explore.latent_map(open_scene(bundle, labelled_items(tmp_path / "scale.npz", bundle), 0))
     assert len(figure.axes) == 2  # the map and its scale
     assert len(figure.axes[0].collections) == 1
 
@@ -207,10 +210,10 @@ def test_data_that_the_codec_does_not_take_is_refused(
 ) -> None:
     np.save(tmp_path / "wrong.npy", items)
     with pytest.raises(error, match=message):
-        explore_bundle(bundle, tmp_path / "wrong.npy", tmp_path / "pages")
+        FAMILY.explore(bundle, tmp_path / "wrong.npy", tmp_path / "pages", 0)
     assert not (tmp_path / "pages").exists()
 
 
 def test_data_that_is_not_there_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"nothing\.npy"):
-        explore_bundle(bundle, tmp_path / "nothing.npy", tmp_path / "pages")
+        FAMILY.explore(bundle, tmp_path / "nothing.npy", tmp_path / "pages", 0)

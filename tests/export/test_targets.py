@@ -20,6 +20,7 @@ from readmes import code_blocks, run_javascript
 
 from latentwire.export.assemble import nested_graphs
 from latentwire.export.errors import ParityError
+from latentwire.export.factorized.static import ItemForm
 from latentwire.export.static import Shapes
 from latentwire.export.targets import TARGETS, package_bundle
 from latentwire.export.targets.parts import check_parity, parts_of
@@ -181,7 +182,7 @@ def test_calibration_data_changes_the_ranges(bundle, digits, tmp_path):
 def test_a_converted_file_that_does_something_else_is_refused(bundle, tmp_path):
     opened = open_bundle(bundle)
     items = opened.read_array(opened.manifest.golden.input)
-    (part,) = parts_of(target_named("web"), opened, None, [items])
+    (part,) = parts_of(target_named("web"), opened, ItemForm(), None, [items])
     part.write(tmp_path)
     check_parity(part, tmp_path, items, [128], opened.manifest.size_axes)
     shutil.copy(folders_encoder(opened, tmp_path), tmp_path / "models/encoder.int8.ort")

@@ -105,7 +105,7 @@ def test_pieces_of_one_size_are_taken_where_free_ones_are_not():
     opened = open_bundle(CODEC)
 
     def taken(shape):
-        parts = parts_of(target_named("android"), opened, shape, [])
+        parts = parts_of(target_named("android"), opened, PictureForm(), shape, [])
         model = next(model for name, model in parts[1].models.items() if name.startswith("analysis"))
         return usability(model, "analysis", OP_LISTS["nnapi"])
 

@@ -7,9 +7,12 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+import torch
+from small_images import small_network
 
-from latentwire.export import ParityError, export_codec, verify_bundle
+from latentwire.export import Dense, ExportError, ParityError, Reference, export_codec, verify_bundle
 from latentwire.export.verify import write_report
+from latentwire.runtime import open_bundle
 from latentwire.runtime.errors import LatentwireError
 
 from .test_export_codec import digit_images, pca_modules
@@ -110,16 +113,18 @@ def test_a_failed_report_raises_and_can_be_written(bundle):
 
 def test_the_reference_is_the_torch_module(whole):
     """A different torch network must not pass as the one that was exported."""
-    from latentwire.export.factorized.layout import Dense
-    from latentwire.export.factorized.transforms import Analysis, Synthesis
-    from latentwire.export.factorized.verify import Reference
-    from latentwire.export.transforms import freeze
-    from latentwire.runtime.bundle.bundle import open_bundle
-
     encoder, decoder = pca_modules(digit_images() / 255)
-    family = Dense(open_bundle(whole).manifest.input, 20)
     encoder.weight.data[3] *= 1.01
-    reference = Reference(Analysis(family, freeze(encoder, "encoder")), Synthesis(family, freeze(decoder, "decoder")))
+    reference = Reference.of(Dense(open_bundle(whole).manifest.input, 20), encoder, decoder)
     report = verify_bundle(whole, digit_images()[-100:], reference)
     failed = [check.name for check in report.checks if not check.passed]
     assert "torch against ONNX fp32: share of symbols that differ" in failed
+
+
+def test_a_reference_that_does_not_fit_is_an_error_and_not_a_check_left_out(whole):
+    items, contract = digit_images()[-100:], open_bundle(whole).manifest.input
+    with pytest.raises(ExportError, match=r"expected a Reference as the torch side .* found a ImageNetwork"):
+        verify_bundle(whole, items, small_network())
+    narrow = Reference.of(Dense(contract, 5), torch.nn.Linear(64, 5), torch.nn.Linear(5, 64))
+    with pytest.raises(ExportError, match=r"latents \[100, 20\] .* found \[100, 5\]"):
+        verify_bundle(whole, items, narrow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -103,7 +104,8 @@ def test_it_is_packaged_and_drawn(latentwire, codec: Path) -> None:
 
 
 def test_a_device_sends_what_a_server_decodes(latentwire, codec: Path, windows: np.ndarray) -> None:
-    command = [sys.executable, "-m", "latentwire.runtime", "serve", "codec", "--sink", "decoded", "--no-auth", "--port", "0"]
+    words = ["serve", "codec", "--sink", "decoded", "--no-auth", "--port", "0"]
+    command = [sys.executable, "-m", "latentwire.runtime", *words]
     with subprocess.Popen(
         command, cwd=latentwire.folder, env=latentwire.environment, stderr=subprocess.PIPE, text=True
     ) as server:
@@ -130,7 +132,7 @@ def listening(server: subprocess.Popen) -> int:
 def decoded(folder: Path, count: int) -> list[Path]:
     """The sink's arrays once they hold that many items, in the order they were sent."""
     for _ in range(200):
-        files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem.rsplit("-", 1)[1])) if folder.exists() else []
+        files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem.rsplit("-", 1)[1]))
         if sum(len(np.load(file, mmap_mode="r")) for file in files) == count:
             return files
         time.sleep(0.1)
@@ -155,8 +157,6 @@ def test_a_wrong_symbol_is_found_whatever_the_layout(codec: Path, windows: np.nd
     rows[1:, -1] += 1
     table.CopyFrom(onnx.numpy_helper.from_array(rows, table.name))
     path.write_bytes(model.SerializeToString())
-    import hashlib
-
     (entry,) = (entry for entry in document["files"] if entry["file"] == path.name)
     entry |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
     (broken / "manifest.json").write_text(json.dumps(document))

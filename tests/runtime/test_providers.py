@@ -167,6 +167,9 @@ def test_doctor_says_what_is_there_and_where_models_run(bundle):
     found = json.loads(CliRunner().invoke(main, ["doctor", str(bundle), "--variant", "int8", "--json"]).output)
     assert found["encoder"] == [{"model": "encoder.int8", "providers": ["cpu"], "nodes": None}]
     assert CliRunner().invoke(main, ["doctor", str(bundle), "--provider", "cuda"]).exit_code == 7
+    alone = CliRunner().invoke(main, ["doctor"])
+    assert alone.exit_code == 0 and "without cuda" in alone.output and "encoder" not in alone.output
+    assert json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)["codec_id"] is None
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import click
 
+from latentwire.runtime.cli import ExampleCommand
 from latentwire.train.dense.objective_settings import OBJECTIVES
 from latentwire.train.dense.settings import DenseSettings, LoopSettings, PresetName
 from latentwire.train.options import PAIR, Command, given, settings_options
@@ -21,7 +22,7 @@ def objective_options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(cls=ExampleCommand, example="latentwire train dense --data digits/ --out run")
 @click.option(
     "--data",
     type=click.Path(resolve_path=True),

@@ -13,6 +13,7 @@ from latentwire.runtime import ItemContract, Limits
 from latentwire_windows import NAME
 
 LATENTS, STRIDE = 8, 4
+MANY = Limits((65535,))
 
 
 class Encoder(nn.Module):
@@ -63,7 +64,7 @@ class Layout:
     contract: ItemContract
     name: str = NAME
     size_axes: tuple[int, ...] = (0,)
-    limits: Limits = Limits((65535,))
+    limits: Limits = MANY
 
     @property
     def positions_per_window(self) -> int:

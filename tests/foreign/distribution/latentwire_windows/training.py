@@ -36,6 +36,7 @@ class Family:
     def load_run(self, folder: Path) -> Any:
         """(Encoder, decoder, run.json)."""
         import torch
+
         from latentwire_windows.networks import pair
 
         document = read_document(folder)
@@ -50,6 +51,7 @@ class Family:
     def resume(self, folder: Path, report: Any) -> dict[str, Any]:
         """Trains from the start: a run takes seconds."""
         import torch
+
         from latentwire_windows.networks import fit, pair
 
         document = read_document(folder)
