@@ -19,12 +19,12 @@ endif
 demo: setup
 	$(BIN)/latentwire demo
 
-# The linters, and the part of the suite that takes less than a minute on one core: all of the runtime; of training, export,
+# The linters, and the part of the suite that takes about a minute on one core: all of the runtime; of training, export,
 # sender and service what needs no trained network; which files are packaged.
 QUICK := tests/packaging tests/runtime \
     $(addprefix tests/train/test_,data.py dense.py muon.py) \
-    $(addprefix tests/export/test_,fit.py integer_layers.py states.py storage.py) \
-    tests/send/test_rate.py $(addprefix tests/serve/test_,names.py sinks.py)
+    $(addprefix tests/export/test_,fit.py integer_layers.py states.py) \
+    tests/send/test_rate.py tests/serve/test_names.py
 
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(QUICK)

@@ -243,7 +243,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 LIMITED = textwrap.dedent("""
     import resource, signal, sys
-    from latentwire.runtime.envelope import Envelope
+    from latentwire.runtime.wire import Envelope
     from latentwire.runtime.send.errors import SpoolError
     from latentwire.runtime.send.link import Parcel
     from latentwire.runtime.send.spool import Bounds, Spool
