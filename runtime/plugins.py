@@ -57,18 +57,24 @@ def is_ours(error: ModuleNotFoundError) -> bool:
     return (error.name or "").partition(".")[0] == DISTRIBUTION
 
 
-def extra_of(entry: importlib.metadata.EntryPoint) -> str:
-    """The extra named like the member, or like the layer that it belongs to."""
+def owner_of(entry: importlib.metadata.EntryPoint) -> str:
+    """The distribution that registered it."""
+    return DISTRIBUTION if entry.dist is None else entry.dist.name
+
+
+def extra_of(entry: importlib.metadata.EntryPoint) -> str | None:
+    """The extra named like the member, or like the layer that it belongs to; None where somebody else registered it."""
+    if owner_of(entry) != DISTRIBUTION:
+        return None
     extras = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     return entry.name if entry.name in extras else entry.module.split(".")[1]
 
 
 def missing_extra(subject: str, entry: importlib.metadata.EntryPoint, error: ModuleNotFoundError) -> MissingExtraError:
     """The error that says what brings a library: one of our extras, or the distribution that somebody else made."""
-    owner = entry.dist.name if entry.dist is not None else DISTRIBUTION
-    if owner != DISTRIBUTION:
-        return MissingExtraError(f"{subject}, of {owner}, needs {error.name}, which is missing: install it")
     extra = extra_of(entry)
+    if extra is None:
+        return MissingExtraError(f"{subject}, of {owner_of(entry)}, needs {error.name}, which is missing: install it")
     return MissingExtraError(
         f"{subject} needs the {extra} extra ({error.name} is missing): pip install '{DISTRIBUTION}[{extra}]'"
     )

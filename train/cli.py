@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import click
 
-from latentwire.runtime.cli import ExampleCommand
-from latentwire.train.families import FAMILIES, TrainFamily, resume_run
+from latentwire.runtime.cli import ExampleCommand, PluginGroup
+from latentwire.train.families import FAMILIES, resume_run
 
 
-class Families(click.Group):
-    """A group whose further commands are those of the families."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands, sorted."""
-        return sorted({*super().list_commands(ctx), *FAMILIES.names()})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None or cmd_name not in FAMILIES.names():
-            return own
-        family: TrainFamily = FAMILIES.load(cmd_name)
-        return family.command
-
-
-@click.group(cls=Families)
+@click.group(cls=PluginGroup, plugins=FAMILIES, command_of=attrgetter("command"))
 def train() -> None:
     """Train an autoencoder: a run folder for `latentwire export`."""
 

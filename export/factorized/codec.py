@@ -1,4 +1,4 @@
-"""The one door from torch modules to a bundle: `export_codec`."""
+"""From any pair of torch modules to a bundle: `export_codec`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from latentwire.export.factorized.layout import Dense, Family
 from latentwire.export.factorized.pack import build_pack, build_unpack
 from latentwire.export.factorized.transforms import Analysis, Synthesis, to_onnx
 from latentwire.export.factorized.verify import MSE_LIMIT, RATE_LIMIT, ItemVerifier, Reference
-from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions
+from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
 from latentwire.export.transforms import freeze
 from latentwire.export.verify import Subject
 from latentwire.export.writer import BundleWriter, provenance_of
-from latentwire.runtime.bundle import Identity, open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import Array, ItemContract
 
 HOLDOUT_SHARE = 0.2
@@ -111,7 +111,7 @@ def export_codec(
         "layers_kept_float": {role: list(layers) for role, layers in transforms.float_layers.items()},
     }
     path = Path(out)
-    identity = identity_of(family, codec_id)
+    identity = identity_of(family.name, family.contract, codec_id, family.size_axes, family.limits)
     provenance = provenance_of(training or {}, facts)
     with BundleWriter(path, name or path.name, identity, provenance, overwrite) as writer:
         on_stage("writing the bundle")
@@ -122,19 +122,6 @@ def export_codec(
         writer.finish(report.to_json())
         report.raise_on_failure()
     return Exported(path, codec_id.hex(), report.to_json())
-
-
-def identity_of(family: Family, codec_id: bytes) -> Identity:
-    """What manifest and metadata say alike."""
-    return Identity(
-        codec_id=codec_id.hex(),
-        family=family.name,
-        input=family.contract,
-        output=family.contract,
-        size_axes=family.size_axes,
-        limits=family.limits,
-        default_quality=DEFAULT_QUALITY,
-    )
 
 
 def split(data: Array, holdout: Array | None) -> tuple[Array, Array]:

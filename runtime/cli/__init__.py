@@ -12,6 +12,7 @@ from latentwire.runtime.cli.options import (
     place_options,
     reading_options,
 )
+from latentwire.runtime.cli.plugged import PluginGroup
 
 __all__ = [
     "FILE",
@@ -19,6 +20,7 @@ __all__ = [
     "ExampleCommand",
     "Option",
     "Place",
+    "PluginGroup",
     "json_option",
     "main",
     "option_group",

@@ -1,4 +1,4 @@
-"""What every family's networks have in common, so that objectives and loop treat all of them alike.
+"""What the family's networks have in common, so that objectives and loop treat all of them alike.
 
 Shapes: input float32 [N, ...] in [0, 1]; latents float32 [N, C, ...], channels second; reconstruction shaped like the
 input.

@@ -1,4 +1,4 @@
-"""The training loop: any family's network, any objective, resumable at any step.
+"""The training loop of the dense family: any autoencoder, any objective, resumable at any step.
 
 Reproducible by construction: one generator, seeded by the run's seed, feeds weights and noise and is saved with every
 checkpoint; the order of an epoch's items depends on nothing but seed and epoch. A run that is killed and resumed ends

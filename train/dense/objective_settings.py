@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
+from latentwire.train import bounds
 from latentwire.train.errors import SettingsError
-from latentwire.train.settings import require_above_zero, require_at_least, require_fraction, require_widths
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Settings(bounds.Checked):
     """What the settings of every objective say beside them."""
 
     name: ClassVar[str]
@@ -44,22 +45,19 @@ class RateSettings(_Settings):
     name = "rate"
     tradeoff: tuple[float, float] | None = None
     loses: tuple[float, float] = (0.7, 0.02)
-    knots: int = 8
-    components: int = 3
-    balance: float = 0.5
-    focus: float = 0.5
-    focus_at: float = 0.5
+    knots: Annotated[int, partial(bounds.require_at_least, 2)] = 8
+    components: bounds.Count = 3
+    balance: bounds.NotNegative = 0.5
+    focus: bounds.Fraction = 0.5
+    focus_at: bounds.Fraction = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses ranges that do not rise in quality."""
-        require_at_least(2, knots=self.knots)
-        require_at_least(1, components=self.components)
-        require_at_least(0, balance=self.balance)
-        require_fraction(loses_at_lowest=self.loses[0], loses_at_highest=self.loses[1])
-        require_above_zero(loses_at_highest=self.loses[1])
-        require_fraction(focus=self.focus, focus_at=self.focus_at)
+        """Refuses values outside their range, and ranges that do not rise in quality."""
+        super().__post_init__()
+        bounds.require_fraction(loses_at_lowest=self.loses[0], loses_at_highest=self.loses[1])
+        bounds.require_above_zero(loses_at_highest=self.loses[1])
         if self.tradeoff is not None:
-            require_above_zero(lambda_at_lowest=self.tradeoff[0], lambda_at_highest=self.tradeoff[1])
+            bounds.require_above_zero(lambda_at_lowest=self.tradeoff[0], lambda_at_highest=self.tradeoff[1])
         if self.loses[0] <= self.loses[1] or (self.tradeoff and self.tradeoff[0] >= self.tradeoff[1]):
             raise SettingsError(
                 "quality must rise: lambda LOW,HIGH with LOW below HIGH, lost variance LOW,HIGH with LOW above HIGH; "
@@ -76,11 +74,7 @@ class DenoisingSettings(_Settings):
     """
 
     name = "denoising"
-    noise: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Refuses noise that is none."""
-        require_above_zero(noise=self.noise)
+    noise: bounds.Positive = 0.3
 
 
 @dataclass(frozen=True)
@@ -93,11 +87,7 @@ class VariationalSettings(_Settings):
 
     name = "variational"
     prior = "normal"
-    beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses a negative weight."""
-        require_at_least(0, beta=self.beta)
+    beta: bounds.NotNegative = 1.0
 
 
 @dataclass(frozen=True)
@@ -114,15 +104,9 @@ class AdversarialSettings(_Settings):
 
     name = "adversarial"
     prior = "normal"
-    critic_hidden: tuple[int, ...] = (256, 256)
-    pull: float = 0.1
-    penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuses widths below one, a pull of zero and a negative penalty."""
-        require_widths(critic_hidden=self.critic_hidden)
-        require_above_zero(pull=self.pull)
-        require_at_least(0, penalty=self.penalty)
+    critic_hidden: bounds.Widths = (256, 256)
+    pull: bounds.Positive = 0.1
+    penalty: bounds.NotNegative = 1.0
 
 
 ObjectiveSettings = SquaredErrorSettings | RateSettings | DenoisingSettings | VariationalSettings | AdversarialSettings

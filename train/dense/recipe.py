@@ -9,7 +9,7 @@ from latentwire.train.dense import network as dense
 from latentwire.train.dense.objective_settings import ObjectiveSettings, settings_class
 from latentwire.train.dense.settings import DenseSettings, LoopSettings, PresetName
 from latentwire.train.errors import SettingsError
-from latentwire.train.settings import change, from_json, to_json
+from latentwire.train.settings import change, from_json, require_same, to_json
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,7 @@ class Recipe:
         own: dict[str, Any] = {"preset": self.preset, "objective": self.objective.name}
         for part in (self.network, self.objective, self.loop):
             own |= {field.name: getattr(part, field.name) for field in fields(part)}
-        for name, value in asked.items():
-            if name not in own or own[name] != value:
-                raise SettingsError(
-                    f"a run is resumed with the settings it was started with: {name} is {own.get(name)}, asked for "
-                    f"{value}; leave the option away, or start a new run"
-                )
+        require_same(own, asked)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Recipe":

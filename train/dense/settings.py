@@ -1,24 +1,18 @@
 """How a dense autoencoder is shaped and trained: settings that every objective shares. Nothing here needs torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from latentwire.train import bounds
 from latentwire.train.errors import SettingsError
-from latentwire.train.settings import (
-    Arithmetic,
-    require_above_zero,
-    require_at_least,
-    require_choice,
-    require_fraction,
-    require_widths,
-)
+from latentwire.train.settings import Arithmetic
 
 PresetName = Literal["keras", "torch", "codec"]
 Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
-class LoopSettings:
+class LoopSettings(bounds.Checked):
     """How long, how fast and from which seed.
 
     Attributes:
@@ -42,34 +36,22 @@ class LoopSettings:
             convolutions on a processor that has it (AVX512-BF16, AMX); weights, losses and validation stay float32.
     """
 
-    epochs: int = 10
-    batch: int = 256
-    learning_rate: float = 1e-3
+    epochs: bounds.Count = 10
+    batch: bounds.Count = 256
+    learning_rate: bounds.Positive = 1e-3
     schedule: Schedule = "constant"
-    final_rate: float = 0.02
-    warmup: int = 0
-    basis_rate: float = 1.0
-    objective_rate: float = 1.0
-    adam_epsilon: float = 1e-8
-    clip: float = 0.0
-    average: float = 0.0
-    seed: int = 0
-    threads: int = 1
-    minutes: float = 0.0
-    checkpoint_steps: int = 500
+    final_rate: bounds.Fraction = 0.02
+    warmup: bounds.Natural = 0
+    basis_rate: bounds.Positive = 1.0
+    objective_rate: bounds.Positive = 1.0
+    adam_epsilon: bounds.Positive = 1e-8
+    clip: bounds.NotNegative = 0.0
+    average: bounds.Fraction = 0.0
+    seed: bounds.Natural = 0
+    threads: bounds.Count = 1
+    minutes: bounds.NotNegative = 0.0
+    checkpoint_steps: bounds.Count = 500
     arithmetic: Arithmetic = "float32"
-
-    def __post_init__(self) -> None:
-        """Refuses values outside their range."""
-        require_at_least(
-            1, epochs=self.epochs, batch=self.batch, threads=self.threads, checkpoint_steps=self.checkpoint_steps
-        )
-        require_at_least(0, warmup=self.warmup, clip=self.clip, seed=self.seed, minutes=self.minutes)
-        require_above_zero(learning_rate=self.learning_rate, adam_epsilon=self.adam_epsilon)
-        require_above_zero(basis_rate=self.basis_rate, objective_rate=self.objective_rate)
-        require_fraction(average=self.average, final_rate=self.final_rate)
-        require_choice(Schedule, schedule=self.schedule)
-        require_choice(Arithmetic, arithmetic=self.arithmetic)
 
 
 Initialisation = Literal["glorot", "he", "torch"]
@@ -81,7 +63,7 @@ OutputActivation = Literal["linear", "sigmoid"]
 
 
 @dataclass(frozen=True)
-class DenseSettings:
+class DenseSettings(bounds.Checked):
     """The shape of a dense autoencoder; the input width comes from the data.
 
     Attributes:
@@ -100,31 +82,22 @@ class DenseSettings:
     """
 
     network: Kind
-    hidden: tuple[int, ...]
-    latent: int
-    decoder_hidden: tuple[int, ...]
+    hidden: bounds.Widths
+    latent: bounds.Count
+    decoder_hidden: bounds.Widths
     activation: Activation = "relu"
     code_activation: CodeActivation = "linear"
     output_activation: OutputActivation = "linear"
     initialisation: Initialisation = "torch"
     decoder_initialisation: Initialisation = "torch"
     decoder: DecoderKind = "layers"
-    maps: tuple[int, int] = (32, 32)
+    maps: Annotated[tuple[int, int], bounds.require_widths] = (32, 32)
     blocks: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        """Refuses widths below one, unknown names and an activation on either end of a residual network."""
-        require_at_least(1, latent=self.latent)
-        require_widths(hidden=self.hidden, decoder_hidden=self.decoder_hidden)
-        require_choice(Kind, network=self.network)
-        require_choice(Activation, activation=self.activation)
-        require_choice(CodeActivation, code_activation=self.code_activation)
-        require_choice(OutputActivation, output_activation=self.output_activation)
-        require_choice(Initialisation, initialisation=self.initialisation)
-        require_choice(Initialisation, decoder_initialisation=self.decoder_initialisation)
-        require_choice(DecoderKind, decoder=self.decoder)
-        require_widths(maps=self.maps)
-        require_at_least(0, blocks=min(self.blocks))
+        """Refuses values outside their range, and an activation on either end of a residual network."""
+        super().__post_init__()
+        bounds.require_at_least(0, blocks=min(self.blocks))
         if self.decoder == "pictures" and self.network != "residual":
             raise SettingsError("a decoder of pictures belongs to --network residual")
         if self.network == "residual" and (self.code_activation, self.output_activation) != ("linear", "linear"):
