@@ -19,39 +19,14 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 Arithmetic = Literal["float32", "bfloat16"]
 
 
-def require_at_least(minimum: float, **values: float) -> None:
-    """Raises SettingsError for each value below `minimum` (nan included)."""
-    for name, value in values.items():
-        if not value >= minimum:
-            raise SettingsError(f"{name} must be at least {minimum}, found {value}")
-
-
-def require_above_zero(**values: float) -> None:
-    """Raises SettingsError for a value that is not a finite number above zero."""
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise SettingsError(f"{name} must be above 0, found {value}")
-
-
-def require_fraction(**values: float) -> None:
-    """Raises SettingsError for a value outside [0, 1)."""
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise SettingsError(f"{name} must be at least 0 and below 1, found {value}")
-
-
-def require_choice(choices: Any, **values: str) -> None:
-    """Raises SettingsError for a value that is not one of the literals of the `Literal` type `choices`."""
-    for name, value in values.items():
-        if value not in get_args(choices):
-            raise SettingsError(f"{name} must be one of {', '.join(get_args(choices))}, found {value!r}")
-
-
-def require_widths(**values: tuple[int, ...]) -> None:
-    """Raises SettingsError for a layer of fewer than one unit."""
-    for name, widths in values.items():
-        if any(width < 1 for width in widths):
-            raise SettingsError(f"{name} must be widths of at least 1, found {','.join(map(str, widths))}")
+def require_same(own: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises SettingsError where a setting that was asked for, {name: value}, is not the run's own."""
+    for name, value in asked.items():
+        if name not in own or own[name] != value:
+            raise SettingsError(
+                f"a run is resumed with the settings it was started with: {name} is {own.get(name)}, asked for "
+                f"{value}; leave the option away, or start a new run"
+            )
 
 
 def to_json(settings: Any) -> dict[str, Any]:

@@ -2,22 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
+from latentwire.train import bounds
 from latentwire.train.errors import SettingsError
-from latentwire.train.settings import Arithmetic, require_above_zero, require_at_least, require_choice, require_fraction
+from latentwire.train.settings import Arithmetic, require_same
 
 Device = Literal["auto", "cpu", "cuda"]
 Optimizer = Literal["muon", "adam"]
 Part = Literal["all", "synthesis"]
 Shape = Literal["lapped", "blocks"]
 Distortion = Literal["mse", "ms-ssim", "mix"]
+AtLeastEight = Annotated[int, partial(bounds.require_at_least, 8)]
 LAMBDAS = (0.0009, 0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.048, 0.09, 0.17, 0.33)
 SMALLEST_CROP = 256
 
 
 @dataclass(frozen=True)
-class ImageSettings:
+class ImageSettings(bounds.Checked):
     """How an image codec is trained.
 
     Attributes:
@@ -56,46 +59,34 @@ class ImageSettings:
 
     lambdas: tuple[float, ...] = LAMBDAS
     shape: Shape = "lapped"
-    width: int = 96
-    hyper: int = 64
+    width: AtLeastEight = 96
+    hyper: AtLeastEight = 64
     distortion: Distortion = "mse"
     part: Part = "all"
-    batch: int = 4
+    batch: bounds.Count = 4
     crop: int = SMALLEST_CROP
     scales: tuple[float, ...] = (1.0, 0.8)
     optimizer: Optimizer = "muon"
     arithmetic: Arithmetic = "float32"
-    learning_rate: float = 5e-4
-    hold: float = 0.0
-    basis_rate: float = 1 / 3
-    warmup: int = 300
-    clip: float = 1.0
-    average: float = 0.9985
-    exact_from: float = 0.25
-    steps: int = 20_000
-    minutes: float = 0.0
-    checkpoint_minutes: float = 8.0
-    validations: int = 20
-    validation_pictures: int = 6
+    learning_rate: bounds.Positive = 5e-4
+    hold: bounds.Fraction = 0.0
+    basis_rate: bounds.Positive = 1 / 3
+    warmup: bounds.Natural = 300
+    clip: bounds.Positive = 1.0
+    average: bounds.Fraction = 0.9985
+    exact_from: bounds.Fraction = 0.25
+    steps: bounds.Natural = 20_000
+    minutes: bounds.NotNegative = 0.0
+    checkpoint_minutes: bounds.Positive = 8.0
+    validations: bounds.Count = 20
+    validation_pictures: bounds.Count = 6
     device: Device = "auto"
-    seed: int = 0
-    threads: int = 2
+    seed: bounds.Natural = 0
+    threads: bounds.Count = 2
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
-        require_at_least(1, batch=self.batch, threads=self.threads, validation_pictures=self.validation_pictures)
-        require_at_least(1, validations=self.validations)
-        require_at_least(8, width=self.width, hyper=self.hyper)
-        require_at_least(0, warmup=self.warmup, steps=self.steps, minutes=self.minutes, seed=self.seed)
-        require_above_zero(learning_rate=self.learning_rate, basis_rate=self.basis_rate, clip=self.clip)
-        require_above_zero(checkpoint_minutes=self.checkpoint_minutes)
-        require_fraction(average=self.average, exact_from=self.exact_from, hold=self.hold)
-        require_choice(Optimizer, optimizer=self.optimizer)
-        require_choice(Arithmetic, arithmetic=self.arithmetic)
-        require_choice(Distortion, distortion=self.distortion)
-        require_choice(Part, part=self.part)
-        require_choice(Shape, shape=self.shape)
-        require_choice(Device, device=self.device)
+        super().__post_init__()
         if self.width % 8:
             raise SettingsError(f"width must be a multiple of 8, found {self.width}")
         if self.crop < SMALLEST_CROP or self.crop % 64:
@@ -112,10 +103,4 @@ class ImageSettings:
 
     def require_same(self, asked: Mapping[str, Any]) -> None:
         """Raises SettingsError where a setting that was asked for, {name: value}, is not this run's own."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in asked.items():
-            if name not in own or own[name] != value:
-                raise SettingsError(
-                    f"a run is resumed with the settings it was started with: {name} is {own.get(name)}, asked for "
-                    f"{value}; leave the option away, or start a new run"
-                )
+        require_same({field.name: getattr(self, field.name) for field in fields(self)}, asked)
