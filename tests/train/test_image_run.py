@@ -1,17 +1,13 @@
 """Run folders of the image family: killed and resumed, written from memory, started from others' weights, refused."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from interrupted import InterruptedRunError, kill_in_the_middle
 from PIL import Image
 from small_images import picture, small_network
 
@@ -57,10 +53,6 @@ def require_equal(first: Path, second: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-class InterruptedRunError(Exception):
-    pass
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stores", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("written", [True, False])
@@ -90,21 +82,9 @@ def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(
 
 @pytest.mark.slow
 def test_a_killed_process_resumes_to_the_same_bytes(photos: Path, whole: Path, tmp_path: Path) -> None:
-    out, metrics = tmp_path / "killed", tmp_path / "killed/metrics.jsonl"
-    program = "from latentwire.train.cli import train; train()"
+    out = tmp_path / "killed"
     options = [*OPTIONS.split(), *["--steps", "4", "--validations", "2", "--checkpoint-minutes", "1e-9"]]
-    command = [sys.executable, "-c", program, "image", "--data", str(photos), "--out", str(out), *options]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
-            assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_in_the_middle(out, "image", "--data", str(photos), "--out", str(out), *options)
     resume(out)
     require_equal(out, whole)
     assert not list(out.glob(".*.tmp"))

@@ -1,16 +1,13 @@
 """Run folders: reproducible, resumable after a kill, and strict when they are read."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted import InterruptedRunError, kill_in_the_middle
 from PIL import Image
 
 from latentwire.train import (
@@ -49,10 +46,6 @@ def test_one_seed_gives_one_checkpoint_and_another_another(halves, tmp_path: Pat
     assert checkpoint_bytes(tmp_path / "a") != checkpoint_bytes(tmp_path / "c")
 
 
-class InterruptedRunError(Exception):
-    pass
-
-
 # Each objective once, and `rate` also within an epoch, at its end and in the last one.
 STOPS = [("rate", 1), ("rate", 6), ("rate", 8), ("mse", 4), ("denoising", 2), ("variational", 5), ("adversarial", 3)]
 
@@ -88,20 +81,8 @@ def test_a_killed_process_resumes_to_the_same_bytes(digits, tmp_path: Path) -> N
     train(recipe, load_split(request), tmp_path / "whole")
     options = "--epochs 15 --batch 32 --checkpoint-steps 20 --average 0.9 --clip 1 --schedule cosine"
     shape = "--hidden 16 --latent 4"
-    program = "from latentwire.train.cli import train; train()"
     files = ["--data", request.path, "--out", str(tmp_path / "killed")]
-    process = subprocess.Popen([sys.executable, "-c", program, "dense", *files, *options.split(), *shape.split()])
-    try:
-        deadline = time.monotonic() + 60
-        metrics = tmp_path / "killed/metrics.jsonl"
-        while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
-            assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_in_the_middle(tmp_path / "killed", "dense", *files, *options.split(), *shape.split())
     with pytest.raises(RunError, match="not finished"):
         load_run(tmp_path / "killed")
     resume(load_split(request), tmp_path / "killed")
