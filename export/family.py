@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from latentwire.export.errors import ExportError
 from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
+from latentwire.runtime.bundle import Identity
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import SettingError
+from latentwire.runtime.wire import Limits
 from latentwire.train import without_folders
 
 PRECISIONS = ("fp32", "int8", "fp16")
@@ -124,6 +126,13 @@ def check_precisions(precisions: Sequence[str]) -> None:
             f"precisions must be distinct names of {', '.join(PRECISIONS)} with fp32 among them (the yardstick of the "
             f"others), found {', '.join(precisions) or 'none'}"
         )
+
+
+def identity_of(
+    family: str, contract: ItemContract, codec_id: bytes, size_axes: tuple[int, ...], limits: Limits
+) -> Identity:
+    """What manifest and metadata say alike of a codec that gives back the kind of items that it takes."""
+    return Identity(codec_id.hex(), family, contract, contract, size_axes, limits, DEFAULT_QUALITY)
 
 
 def existing(path: Path, option: str) -> Path:

@@ -10,23 +10,19 @@ from latentwire.export.factorized import latents
 from latentwire.export.factorized.layout import Family
 from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.graph import (
-    CODED,
-    FLOAT,
     INT32,
     INT64,
-    SENT,
-    TOTAL,
-    UINT8,
     Op,
     Value,
-    build_model,
+    build_pack_piece,
+    build_unpack_piece,
     count,
     escapes,
     flat,
     little_endian,
     rans,
     table,
-    value,
+    tap,
     vector,
     wire,
 )
@@ -45,7 +41,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         symbols = latents.quantize(op, tables, rows, level)
         elements = latents.static_elements(op, tables, level, op.Shape(symbols))
         values = op.Compress(flat(op, symbols), elements.coded)
-        values.name, elements.coded.name = f"{SENT}0", f"{CODED}0"
+        values.name, elements.coded.name = f"{tap.SENT}0", f"{tap.CODED}0"
         return [write(op, elements, values, level, size)]
 
     def write(op: Op, elements: latents.Elements, values: Value, level: Value, size: Value) -> Value:
@@ -57,7 +53,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         worthwhile = vector(op, [BYTES_PER_LANE * (lanes - 1) for lanes in rans.DOUBLINGS])
         lanes_log2 = rans.lanes_log2(op, cost, elements.number, worthwhile)
         lanes = op.Gather([1 << k for k in range(MAX_LANES_LOG2 + 1)], lanes_log2)
-        gridded = rans.grid(op, packed, elements.number, lanes, filler=TOTAL)
+        gridded = rans.grid(op, packed, elements.number, lanes, filler=rans.NOTHING)
         frequency = op.BitwiseAnd(gridded, 0xFFFF)
         states, words = rans.encode(op, rans.WIDE, frequency, op.BitwiseAnd(op.Div(gridded, 1 << 16), 0xFFFF))
         escaped = op.Compress(values, op.GreaterOrEqual(packed, 1 << 48))
@@ -69,12 +65,7 @@ def build_pack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.Mod
         body = op.Concat(*parts, axis=0)
         return wire.write_packet(op, codec_id, len(family.size_axes), level, size, lanes_log2, body)
 
-    inputs = [
-        value("latents", FLOAT, family.latent_shape),
-        value("quality", UINT8, []),
-        value("size", INT64, [len(family.size_axes)]),
-    ]
-    return build_model(trace, inputs, [value("packet", UINT8, ["packet_bytes"])], "pack")
+    return build_pack_piece(trace, family.latent_shape, len(family.size_axes))
 
 
 def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.ModelProto:
@@ -122,13 +113,9 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
         restored = family.from_rows(op, latents.dequantize(op, tables, kept, parsed.quality), size)
         return [restored, size, op.Cast(kept, to=INT32), op.Squeeze(verdict, [0])]
 
-    outputs = [
-        value("latents", FLOAT, family.latent_shape),
-        value("size", INT64, [len(family.size_axes)]),
-        value("symbols", INT32, ["positions", tables.channels]),
-        value("status", INT64, []),
-    ]
-    return build_model(trace, [value("packet", UINT8, ["packet_bytes"])], outputs, "unpack")
+    return build_unpack_piece(
+        trace, family.latent_shape, len(family.size_axes), {"symbols": ["positions", tables.channels]}
+    )
 
 
 def even(op: Op, body: Value) -> Value:

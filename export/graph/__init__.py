@@ -24,14 +24,14 @@ from latentwire.export.graph.builder import (
 from latentwire.export.graph.coding import COST_UNITS, PRECISION, TOTAL, code_lengths
 from latentwire.export.graph.escapes import MAX_MAGNITUDE
 from latentwire.export.graph.integer import CHANNELS_FIRST, CHANNELS_LAST, EXACT, Layer
+from latentwire.export.graph.pieces import build_pack_piece, build_unpack_piece
 from latentwire.export.graph.rans import NARROW, WORD
-from latentwire.export.graph.tap import CODED, COST, SENT, estimating, telling
+from latentwire.export.graph.tap import COST, estimating, telling
 
 __all__ = [
     "BOOL",
     "CHANNELS_FIRST",
     "CHANNELS_LAST",
-    "CODED",
     "COST",
     "COST_UNITS",
     "EXACT",
@@ -43,7 +43,6 @@ __all__ = [
     "NARROW",
     "OPSET",
     "PRECISION",
-    "SENT",
     "TOTAL",
     "UINT8",
     "WORD",
@@ -51,6 +50,8 @@ __all__ = [
     "Op",
     "Value",
     "build_model",
+    "build_pack_piece",
+    "build_unpack_piece",
     "code_lengths",
     "count",
     "duplicate",

@@ -69,6 +69,8 @@ MAX_STEPS = 1 << 15
 """A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
 
 
+NOTHING = TOTAL
+"""Pads an encoder's grid: the whole interval, frequency 4096 from 0, leaves a state alone."""
 DOUBLINGS = [1 << k for k in range(1, MAX_LANES_LOG2 + 1)]
 """The numbers of lanes above one that there can be."""
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
 from latentwire.export.errors import ExportError
-from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions
+from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
 from latentwire.export.image.equalize import equalized
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
@@ -28,7 +28,7 @@ from latentwire.export.image.verify import PictureVerifier
 from latentwire.export.transforms import Half, freeze, trace
 from latentwire.export.verify import Subject
 from latentwire.export.writer import BundleWriter, provenance_of
-from latentwire.runtime.bundle import Identity, open_bundle
+from latentwire.runtime.bundle import open_bundle
 from latentwire.train.image import Distortion, ImageNetwork
 
 FIT_PICTURES = 24
@@ -88,15 +88,7 @@ def export_image(
     on_stage(f"exporting the transforms: {', '.join(precisions)}")
     analysis, synthesis = make_transforms(frozen, chosen, precisions)
     path = Path(out)
-    identity = Identity(
-        codec_id=codec_id.hex(),
-        family=FAMILY,
-        input=CONTRACT,
-        output=CONTRACT,
-        size_axes=SIZE_AXES,
-        limits=LIMITS,
-        default_quality=DEFAULT_QUALITY,
-    )
+    identity = identity_of(FAMILY, CONTRACT, codec_id, SIZE_AXES, LIMITS)
     provenance = provenance_of(training or {}, facts(calibration or {}, tables, chosen, held))
     default = "int8" if "int8" in precisions else "fp32"
     with BundleWriter(path, name or path.name, identity, provenance, overwrite, default_encoder=default) as writer:

@@ -31,18 +31,14 @@ import onnx
 
 from latentwire.export.graph import (
     BOOL,
-    CODED,
-    COST,
     COST_UNITS,
     FLOAT,
     INT32,
     INT64,
-    SENT,
     TOTAL,
-    UINT8,
     Op,
     Value,
-    build_model,
+    build_pack_piece,
     code_lengths,
     escapes,
     flat,
@@ -51,7 +47,7 @@ from latentwire.export.graph import (
     number,
     rans,
     table,
-    value,
+    tap,
     vector,
     wire,
 )
@@ -83,12 +79,7 @@ def build_pack(tables: ImageTables, codec_id: bytes) -> onnx.ModelProto:
         body, lanes_log2 = writer.finish()
         return [wire.write_packet(op, codec_id, 3, level, size, lanes_log2, body)]
 
-    inputs = [
-        value("latents", FLOAT, [1, tables.latents, "latent_height", "latent_width"]),
-        value("quality", UINT8, []),
-        value("size", INT64, [3]),
-    ]
-    return build_model(trace, inputs, [value("packet", UINT8, ["packet_bytes"])], "pack")
+    return build_pack_piece(trace, tables.latent_shape, 3)
 
 
 @dataclass
@@ -191,7 +182,7 @@ class Writer:
         One Compress for all of them: it visits every element, a look-up only those that are wanted.
         """
         op = self.op
-        coded.name = f"{CODED}{len(self.stages)}"
+        coded.name = f"{tap.CODED}{len(self.stages)}"
         zero, one = integer.constant(op, 0, np.int32), integer.constant(op, 1, np.int32)
         everywhere = op.Range(zero, op.Cast(op.Size(coded), to=INT32), one)
         places = op.Compress(everywhere, flat(op, coded))
@@ -204,7 +195,7 @@ class Writer:
 
     def note(self, values: Value, looked_up: Value, rows: Value, book: Book) -> None:
         """Keep values int32 [n] for the entropy coder, looked up as symbols int32 [n] in table rows int32 [n]."""
-        values.name = f"{SENT}{len(self.stages)}"
+        values.name = f"{tap.SENT}{len(self.stages)}"
         self.stages.append(book.find(values, looked_up, rows))
 
     def finish(self) -> tuple[Value, Value]:
@@ -215,7 +206,7 @@ class Writer:
         negatives = self.last_negatives()
         sign_words = signs.to_words(op, negatives)
         cost = op.Add(self.ideal_cost(escaped), op.Mul(op.Size(negatives), COST_UNITS))
-        cost.name = COST
+        cost.name = tap.COST
         coded = op.ReduceSum(op.Concat(*[op.Shape(stage.values) for stage in stages], axis=0), keepdims=0)
         lanes_log2 = rans.lanes_log2(op, cost, coded, worthwhile(op, op.Shape(sign_words)))
         lanes = op.Gather(vector(op, [1, *rans.DOUBLINGS]), lanes_log2)
@@ -230,7 +221,9 @@ class Writer:
         """(Last states, words), int32, of all stages from states int32 [lanes]."""
         op = self.op
         # Each stage fills whole steps: the decoder knows a stage's table rows only when the one before is decoded.
-        grids = [rans.grid(op, stage.packed, op.Size(stage.packed), lanes, filler=TOTAL) for stage in self.stages]
+        grids = [
+            rans.grid(op, stage.packed, op.Size(stage.packed), lanes, filler=rans.NOTHING) for stage in self.stages
+        ]
         gridded = op.Concat(*grids, axis=0)
         frequency, start = op.BitwiseAnd(gridded, START_AT - 1), op.Div(gridded, START_AT)
         return rans.encode(op, rans.NARROW, frequency, start, initial)

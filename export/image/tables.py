@@ -145,6 +145,11 @@ class ImageTables:
         return int(self.knobs.gain.shape[1])
 
     @property
+    def latent_shape(self) -> list[int | str]:
+        """Of the latents as a graph declares them, [1, L, h, w]."""
+        return [1, self.latents, "latent_height", "latent_width"]
+
+    @property
     def hyper(self) -> int:
         """Z."""
         return int(self.hyper_index.shape[1])

@@ -35,13 +35,12 @@ from latentwire.export.graph import (
     UINT8,
     Op,
     Value,
-    build_model,
+    build_unpack_piece,
     count,
     escapes,
     flat,
     integer,
     rans,
-    value,
     vector,
     wire,
 )
@@ -82,15 +81,11 @@ def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.M
             op.Squeeze(status, [0]),
         ]
 
-    outputs = [
-        value("latents", FLOAT, [1, tables.latents, "latent_height", "latent_width"]),
-        value("quality", UINT8, [1]),
-        value("size", INT64, [3]),
-        value("symbols", INT32, ["symbol_height", "symbol_width", tables.latents]),
-        value("hyper_symbols", INT32, ["hyper_height", "hyper_width", tables.hyper]),
-        value("status", INT64, []),
-    ]
-    return build_model(trace, [value("packet", UINT8, ["packet_bytes"])], outputs, "unpack")
+    symbols: dict[str, list[int | str]] = {
+        "symbols": ["symbol_height", "symbol_width", tables.latents],
+        "hyper_symbols": ["hyper_height", "hyper_width", tables.hyper],
+    }
+    return build_unpack_piece(trace, tables.latent_shape, 3, symbols, gives_quality=True)
 
 
 @dataclass(frozen=True)
