@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError, SettingError
-from latentwire.runtime.strictjson import Fields
+from latentwire.runtime.strictjson import Fields, Record
 
 QUALITIES = 256
 """Quality is 0 .. 255: smaller packets at the one end, better items at the other."""
@@ -23,7 +23,7 @@ Axis = int | str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class ItemContract:
+class ItemContract(Record):
     """What every array of items must be.
 
     Args:
@@ -34,6 +34,8 @@ class ItemContract:
     Raises:
         ValueError: no contract can be like that.
     """
+
+    PLACE = "contract"
 
     dtype: str
     shape: tuple[Axis, ...]
@@ -167,23 +169,17 @@ class ItemContract:
         return {"dtype": self.dtype, "shape": shape, "range": bounds}
 
     @classmethod
-    def from_json(cls, value: object, where: str = "contract") -> ItemContract:
-        """The inverse of `to_json`.
-
-        Raises:
-            ManifestError: the value does not follow the schema.
-        """
-        fields = Fields(value, where)
+    def take(cls, fields: Fields) -> ItemContract:
+        """See `Record`."""
         dtype = fields.text("dtype", within=DTYPES)
         shape = fields.array("shape", _axis)
         bounds = fields.array("range", _number)
-        fields.done()
         if len(bounds) != 2:
-            raise ManifestError(f"{where}.range: expected two numbers, found {len(bounds)}")
+            raise ManifestError(f"{fields.where}.range: expected two numbers, found {len(bounds)}")
         try:
             return cls(dtype, shape, (bounds[0], bounds[1]))
         except ValueError as fault:
-            raise ManifestError(f"{where}: {fault}") from fault
+            raise ManifestError(f"{fields.where}: {fault}") from fault
 
 
 def dtype_range(dtype: str) -> tuple[float, float]:

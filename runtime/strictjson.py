@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from typing import Any, ClassVar, TypeVar
 
 from latentwire.runtime.errors import ManifestError
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Record")
 
 
 def parse(data: bytes | str, where: str) -> object:
@@ -121,6 +124,57 @@ class Fields:
         """
         if self._left:
             raise ManifestError(f"{self.where}: expected no other keys, found {', '.join(sorted(self._left))}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A frozen dataclass that stands in JSON as an object with a member for each field, in their order.
+
+    A class says in `take` what it wants of each member; whatever is left over is refused here, once for all.
+    """
+
+    PLACE: ClassVar[str] = "record"
+    """What errors call it where nobody says where it comes from."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in JSON; a mapping among the fields is JSON already."""
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in dataclass_fields(self)}
+
+    @classmethod
+    def take(cls: type[R], fields: Fields) -> R:
+        """Take its members out of an object.
+
+        Raises:
+            ManifestError: one is missing or wrong.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls: type[R], value: object, where: str | None = None) -> R:
+        """The inverse of `to_json`.
+
+        Raises:
+            ManifestError: the value does not follow the schema.
+        """
+        return whole(value, cls.PLACE if where is None else where, cls.take)
+
+
+def whole(value: object, where: str, take: Callable[[Fields], T]) -> T:
+    """What ``take`` makes of an object's members.
+
+    Raises:
+        ManifestError: ``value`` is no object, ``take`` refuses a member, or leaves one.
+    """
+    fields = Fields(value, where)
+    result = take(fields)
+    fields.done()
+    return result
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(member) for member in value]
+    return value.to_json() if isinstance(value, Record) else value
 
 
 def _kind(value: object) -> str:

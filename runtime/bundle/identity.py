@@ -7,7 +7,7 @@ from typing import Any
 
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import ManifestError
-from latentwire.runtime.strictjson import Fields
+from latentwire.runtime.strictjson import Fields, Record, whole
 from latentwire.runtime.wire import MAX_DIMENSIONS, PACKET_VERSION, Limits
 
 SCHEMA = 1
@@ -72,13 +72,14 @@ class Identity:
 
 
 def _limits(value: object, where: str) -> Limits:
-    fields = Fields(value, where)
-    size = fields.array("size", _limit)
-    area = fields.integer("area", 1, MAX_AREA) if "area" in fields else None
-    fields.done()
-    if not 1 <= len(size) <= MAX_DIMENSIONS:
-        raise ManifestError(f"{where}.size: expected one to {MAX_DIMENSIONS} dimensions, found {len(size)}")
-    return Limits(tuple(size), area=area)
+    def take(fields: Fields) -> Limits:
+        size = fields.array("size", _limit)
+        area = fields.integer("area", 1, MAX_AREA) if "area" in fields else None
+        if not 1 <= len(size) <= MAX_DIMENSIONS:
+            raise ManifestError(f"{where}.size: expected one to {MAX_DIMENSIONS} dimensions, found {len(size)}")
+        return Limits(size, area=area)
+
+    return whole(value, where, take)
 
 
 def _limit(value: object, where: str) -> int | tuple[int, ...]:
@@ -100,8 +101,10 @@ def _limits_to_json(limits: Limits) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Metadata:
+class Metadata(Record):
     """What one ONNX file says of itself, under the metadata key ``latentwire``."""
+
+    PLACE = "metadata"
 
     role: str
     variant: str
@@ -114,14 +117,7 @@ class Metadata:
         return head | self.identity.to_json()
 
     @classmethod
-    def from_json(cls, value: object, where: str = "metadata") -> Metadata:
-        """The inverse of `to_json`.
-
-        Raises:
-            ManifestError: the value does not follow the schema.
-        """
-        fields = Fields(value, where)
+    def take(cls, fields: Fields) -> Metadata:
+        """See `Record`."""
         role = fields.text("role", within=ROLES)
-        metadata = cls(role, fields.text("variant"), fields.text("precision"), Identity.take(fields))
-        fields.done()
-        return metadata
+        return cls(role, fields.text("variant"), fields.text("precision"), Identity.take(fields))

@@ -12,7 +12,7 @@ from latentwire.runtime.bundle.identity import MAX_SIZE, ROLES, SCHEMA, Identity
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import ManifestError, VariantError
 from latentwire.runtime.session import CPU, PROVIDERS
-from latentwire.runtime.strictjson import Fields
+from latentwire.runtime.strictjson import Fields, Record, whole
 from latentwire.runtime.wire import PACKET_VERSION, Limits
 
 MANIFEST = "manifest.json"
@@ -22,24 +22,17 @@ _PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 @dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(Record):
     """An input or output of a graph; a string in ``shape`` names a length that varies."""
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-
     @classmethod
-    def from_json(cls, value: object, where: str) -> TensorSpec:
-        """The inverse of `to_json`."""
-        fields = Fields(value, where)
-        spec = cls(fields.text("name"), fields.text("dtype"), fields.array("shape", _dimension))
-        fields.done()
-        return spec
+    def take(cls, fields: Fields) -> TensorSpec:
+        """See `Record`."""
+        return cls(fields.text("name"), fields.text("dtype"), fields.array("shape", _dimension))
 
 
 def _dimension(value: object, where: str) -> int | str:
@@ -49,23 +42,16 @@ def _dimension(value: object, where: str) -> int | str:
 
 
 @dataclass(frozen=True)
-class FileRef:
+class FileRef(Record):
     """A file of the bundle and the SHA-256 of its bytes."""
 
     file: str
     sha256: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {"file": self.file, "sha256": self.sha256}
-
     @classmethod
-    def from_json(cls, value: object, where: str) -> FileRef:
-        """The inverse of `to_json`."""
-        fields = Fields(value, where)
-        reference = cls(_path(fields, "file"), fields.digest("sha256"))
-        fields.done()
-        return reference
+    def take(cls, fields: Fields) -> FileRef:
+        """See `Record`."""
+        return cls(_path(fields, "file"), fields.digest("sha256"))
 
 
 def _path(fields: Fields, key: str) -> str:
@@ -77,7 +63,7 @@ def _path(fields: Fields, key: str) -> str:
 
 
 @dataclass(frozen=True)
-class ModelFile:
+class ModelFile(Record):
     """One ONNX file of the bundle."""
 
     role: str
@@ -91,26 +77,10 @@ class ModelFile:
     ir_version: int
     opset: int
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {
-            "role": self.role,
-            "variant": self.variant,
-            "precision": self.precision,
-            "file": self.file,
-            "sha256": self.sha256,
-            "size": self.size,
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "ir_version": self.ir_version,
-            "opset": self.opset,
-        }
-
     @classmethod
-    def from_json(cls, value: object, where: str) -> ModelFile:
-        """The inverse of `to_json`."""
-        fields = Fields(value, where)
-        model = cls(
+    def take(cls, fields: Fields) -> ModelFile:
+        """See `Record`."""
+        return cls(
             role=fields.text("role", within=ROLES),
             variant=fields.text("variant"),
             precision=fields.text("precision"),
@@ -122,12 +92,10 @@ class ModelFile:
             ir_version=fields.integer("ir_version", 1, 1000),
             opset=fields.integer("opset", 1, 1000),
         )
-        fields.done()
-        return model
 
 
 @dataclass(frozen=True)
-class GoldenCase:
+class GoldenCase(Record):
     """The golden items at one quality.
 
     Attributes:
@@ -148,40 +116,26 @@ class GoldenCase:
         """All files by name."""
         return {"latents": self.latents, "packet": self.packet, "symbols": self.symbols, "output": self.output}
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {"quality": self.quality, **{name: ref.to_json() for name, ref in self.files().items()}}
-
     @classmethod
-    def from_json(cls, value: object, where: str) -> GoldenCase:
-        """The inverse of `to_json`."""
-        fields = Fields(value, where)
+    def take(cls, fields: Fields) -> GoldenCase:
+        """See `Record`."""
         names = ("latents", "packet", "symbols", "output")
-        case = cls(fields.integer("quality", 0, 255), *(fields.child(name, FileRef.from_json) for name in names))
-        fields.done()
-        return case
+        return cls(fields.integer("quality", 0, 255), *(fields.child(name, FileRef.from_json) for name in names))
 
 
 @dataclass(frozen=True)
-class Golden:
+class Golden(Record):
     """Real items, and cases made of them."""
 
     input: FileRef
     cases: tuple[GoldenCase, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        cases = [case.to_json() for case in self.cases]
-        return {"input": self.input.to_json(), "cases": cases}
-
     @classmethod
-    def from_json(cls, value: object, where: str) -> Golden:
-        """The inverse of `to_json`."""
-        fields = Fields(value, where)
+    def take(cls, fields: Fields) -> Golden:
+        """See `Record`."""
         golden = cls(fields.child("input", FileRef.from_json), fields.array("cases", GoldenCase.from_json))
-        fields.done()
         if not golden.cases:
-            raise ManifestError(f"{where}.cases: expected one or more, found none: nothing could be tested")
+            raise ManifestError(f"{fields.where}.cases: expected one or more, found none: nothing could be tested")
         return golden
 
     def files(self) -> list[FileRef]:
@@ -190,29 +144,24 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Provenance(Record):
     """Where the codec comes from: free JSON, and the versions of the tools that made it."""
 
     training: Mapping[str, Any]
     calibration: Mapping[str, Any]
     tools: Mapping[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        return {"training": self.training, "calibration": self.calibration, "tools": self.tools}
-
     @classmethod
-    def from_json(cls, value: object, where: str) -> Provenance:
-        """The inverse of `to_json`."""
-        fields = Fields(value, where)
-        provenance = cls(fields.free("training"), fields.free("calibration"), fields.free("tools"))
-        fields.done()
-        return provenance
+    def take(cls, fields: Fields) -> Provenance:
+        """See `Record`."""
+        return cls(fields.free("training"), fields.free("calibration"), fields.free("tools"))
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Record):
     """All that a bundle says of itself."""
+
+    PLACE = MANIFEST
 
     name: str
     identity: Identity
@@ -298,13 +247,8 @@ class Manifest:
         }
 
     @classmethod
-    def from_json(cls, value: object, where: str = MANIFEST) -> Manifest:
-        """The inverse of `to_json`.
-
-        Raises:
-            ManifestError: the value does not follow the schema.
-        """
-        fields = Fields(value, where)
+    def take(cls, fields: Fields) -> Manifest:
+        """See `Record`; variants that the table names must be there."""
         manifest = cls(
             name=fields.text("name"),
             identity=Identity.take(fields),
@@ -314,7 +258,6 @@ class Manifest:
             provenance=fields.child("provenance", Provenance.from_json),
             parity=fields.child("parity", _object_or_none),
         )
-        fields.done()
         manifest._check()
         return manifest
 
@@ -330,18 +273,15 @@ class Manifest:
 
 
 def _provider_variants(value: object, where: str) -> Mapping[str, Mapping[str, str]]:
-    fields = Fields(value, where)
-    names = [CPU.name, *(entry.name for entry in PROVIDERS if entry is not CPU and entry.name in fields)]
-    table = {name: fields.child(name, _chosen_variants) for name in names}
-    fields.done()
-    return table
+    def take(fields: Fields) -> Mapping[str, Mapping[str, str]]:
+        names = [CPU.name, *(entry.name for entry in PROVIDERS if entry is not CPU and entry.name in fields)]
+        return {name: fields.child(name, _chosen_variants) for name in names}
+
+    return whole(value, where, take)
 
 
 def _chosen_variants(value: object, where: str) -> Mapping[str, str]:
-    fields = Fields(value, where)
-    chosen = {role: fields.text(role) for role in ("encoder", "decoder")}
-    fields.done()
-    return chosen
+    return whole(value, where, lambda fields: {role: fields.text(role) for role in ("encoder", "decoder")})
 
 
 def _object_or_none(value: object, where: str) -> Mapping[str, Any] | None:
