@@ -13,8 +13,8 @@ from latentwire.runtime.cli.options import (
     Place,
     decoding_options,
     encoding_options,
+    file_options,
     json_option,
-    output_options,
     place_options,
 )
 from latentwire.runtime.doctor import diagnose
@@ -24,11 +24,7 @@ from latentwire.runtime.selftest import selftest as run_selftest
 
 
 @click.command(cls=ExampleCommand, example="latentwire encode photo cat.png --quality 100 --out cat.lw")
-@click.argument("codec")
-@click.argument("input", type=click.Path(exists=True, allow_dash=True))
-@encoding_options
-@place_options()
-@output_options
+@file_options(encoding_options)
 def encode(codec: str, input: str, encoding: Encoding, place: Place, output: Output) -> None:
     """Encode INPUT with CODEC into a stream of packets.
 
@@ -45,11 +41,7 @@ def encode(codec: str, input: str, encoding: Encoding, place: Place, output: Out
 
 
 @click.command(cls=ExampleCommand, example="latentwire decode photo cat.lw --out cat.png")
-@click.argument("codec")
-@click.argument("input", type=click.Path(exists=True, allow_dash=True))
-@decoding_options
-@place_options()
-@output_options
+@file_options(decoding_options)
 def decode(codec: str, input: str, decoding: Decoding, place: Place, output: Output) -> None:
     """Decode INPUT with CODEC: a stream, a single packet, a folder of these, or - for a stream on stdin.
 

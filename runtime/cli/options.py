@@ -199,6 +199,24 @@ class Output:
             click.echo(outcome.render(), err=True)
 
 
+def file_options(settings: Option) -> Option:
+    """What encode and decode take: CODEC, INPUT, their own settings, where models run and where results go."""
+    options = (
+        click.argument("codec"),
+        click.argument("input", type=click.Path(exists=True, allow_dash=True)),
+        settings,
+        place_options(),
+        output_options,
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 output_options = option_group(
     "output",
     Output,
