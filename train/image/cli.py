@@ -31,7 +31,7 @@ from latentwire.train.options import Numbers, given, settings_options
 @click.option(
     "--budget",
     type=float,
-    help="Thousand multiply-accumulates per pixel that the device may spend; those of --initial, or 5, if not given.",
+    help="Thousand multiply-accumulates per pixel that the device may spend: picks the width.",
 )
 @click.option(
     "--resume",

@@ -59,7 +59,7 @@ class ImageSettings(bounds.Checked):
 
     lambdas: tuple[float, ...] = LAMBDAS
     shape: Shape = "lapped"
-    width: AtLeastEight = 96
+    width: AtLeastEight = 32
     hyper: AtLeastEight = 64
     distortion: Distortion = "mse"
     part: Part = "all"
