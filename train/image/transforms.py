@@ -154,7 +154,7 @@ class Synthesis(nn.Module):
         self.klt = Patches(latents, channels, PATCH, LAP if shape == "lapped" else 0, bias=False)
         self.first = nn.Conv2d(latents, wide, 1)
         self.level_bias = nn.Parameter(torch.zeros(knots, wide))
-        self.net = nn.Sequential(*(Block(wide) for _ in range(6)), *_TAILS[shape](channels, wide, width))
+        self.net = nn.Sequential(*(Block(wide) for _ in range(6)), *_TAILS[shape](channels, wide))
 
     def forward(self, latents: Tensor, level: Tensor) -> Tensor:
         """The images of latents that were quantized at levels [B]; shapes as above."""
@@ -164,7 +164,7 @@ class Synthesis(nn.Module):
         return image
 
 
-def _lapped_tail(channels: int, wide: int, width: int) -> Iterator[nn.Module]:
+def _lapped_tail(channels: int, wide: int) -> Iterator[nn.Module]:
     """From positions of 16 pixels to pixels, by patches that overlap."""
     fine = wide // 2
     yield from (nn.Conv2d(wide, 4 * fine, 1), nn.PixelShuffle(2))
@@ -174,9 +174,9 @@ def _lapped_tail(channels: int, wide: int, width: int) -> Iterator[nn.Module]:
     yield last
 
 
-def _block_tail(channels: int, wide: int, width: int) -> Iterator[nn.Module]:
+def _block_tail(channels: int, wide: int) -> Iterator[nn.Module]:
     """The same of weights from before patches overlapped, whose last layers were four pixels apart."""
-    fine = 2 * width
+    fine, width = 2 * wide // 3, wide // 3
     yield from (nn.Conv2d(wide, 4 * fine, 1), nn.PixelShuffle(2))
     yield from (Block(fine) for _ in range(4))
     yield from (nn.Conv2d(fine, 4 * width, 1), nn.PixelShuffle(2))
@@ -184,7 +184,7 @@ def _block_tail(channels: int, wide: int, width: int) -> Iterator[nn.Module]:
     yield from (zeroed(nn.Conv2d(width, channels * 16, 3, padding=1)), nn.PixelShuffle(4))
 
 
-_TAILS: Mapping[Shape, Callable[[int, int, int], Iterator[nn.Module]]] = {
+_TAILS: Mapping[Shape, Callable[[int, int], Iterator[nn.Module]]] = {
     "lapped": _lapped_tail,
     "blocks": _block_tail,
 }
