@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 
 from latentwire.export import measure
 from latentwire.export.demo.rivals import Way, rivals
-from latentwire.export.demo.wire import Wire, over_the_wire
+from latentwire.export.demo.wire import Latency, Wire, over_the_wire
 from latentwire.export.dense.family import layout_of
 from latentwire.export.factorized import export_codec
 from latentwire.export.family import Exported
@@ -39,15 +39,6 @@ SHOWN = 14
 DEVICE_VARIANT, SERVER_VARIANT = "int8", "fp32"
 BUNDLE, PICTURE, RESULTS = "bundle", "demo.png", "results.json"
 HEADINGS = ("", "alone", "in 64s", "MSE", "PSNR")
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Medians over all packets of one flow, milliseconds."""
-
-    batch: int
-    encode_ms: float
-    decode_ms: float
 
 
 @dataclass(frozen=True)
@@ -211,14 +202,13 @@ def result_of(
     folder: Path, exported: Exported, wire: Wire, ways: tuple[Way, ...], held: Dataset, seconds: dict[str, float]
 ) -> DemoResult:
     """All findings in one record."""
-    flows = [wire.flow(MIDDLE, batch) for batch in (ALONE, TOGETHER)]
     return DemoResult(
         folder,
         exported.codec_id,
         len(held),
         (DEVICE_VARIANT, SERVER_VARIANT),
         ways,
-        tuple(Latency(flow.batch, flow.encode_ms, flow.decode_ms) for flow in flows),
+        tuple(wire.flow(MIDDLE, batch).latency for batch in (ALONE, TOGETHER)),
         wire.start_ms,
         exported.parity,
         dict(seconds),

@@ -40,15 +40,21 @@ class DemoError(ExportError):
 
 
 @dataclass(frozen=True)
+class Latency:
+    """Medians over all packets of one flow, milliseconds."""
+
+    batch: int
+    encode_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True)
 class Flow:
     """All held-out items at one quality, in packets of one size, after their way over the wire."""
 
     quality: int
-    batch: int
     bytes_per_item: float
-    encode_ms: float
-    """Median of one packet, milliseconds."""
-    decode_ms: float
+    latency: Latency
     items: Array
 
 
@@ -66,7 +72,7 @@ class Wire:
 
     def flow(self, quality: int, batch: int) -> Flow:
         """The one flow of that quality and batch."""
-        return next(flow for flow in self.flows if (flow.quality, flow.batch) == (quality, batch))
+        return next(flow for flow in self.flows if (flow.quality, flow.latency.batch) == (quality, batch))
 
 
 def over_the_wire(
@@ -219,11 +225,6 @@ def flows_of(sent: list[dict[str, Any]], received: list[dict[str, Any]], items: 
         raise DemoError(f"expected {count * len(keys)} decoded items, found {len(items)}")
     for (quality, batch), part in zip(keys, np.split(items, len(keys)), strict=True):
         mine = [index for index, entry in enumerate(sent) if (entry["quality"], entry["batch"]) == (quality, batch)]
-        yield Flow(
-            quality,
-            batch,
-            sum(sent[index]["bytes"] for index in mine) / count,
-            1000 * median(sent[index]["seconds"] for index in mine),
-            1000 * median(received[index]["seconds"] for index in mine),
-            part,
-        )
+        encode, decode = (1000 * median(side[index]["seconds"] for index in mine) for side in (sent, received))
+        size = sum(sent[index]["bytes"] for index in mine) / count
+        yield Flow(quality, size, Latency(batch, encode, decode), part)

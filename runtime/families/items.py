@@ -16,9 +16,7 @@ from latentwire.runtime.decoder import DEFAULT_BATCH, Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import RemoteError, SettingError
 from latentwire.runtime.families.jobs import (
-    PACKET_SUFFIX,
     STDIO,
-    STREAM_SUFFIX,
     Decoded,
     Encoded,
     format_of,
@@ -26,6 +24,7 @@ from latentwire.runtime.families.jobs import (
     only_good,
     opened,
     output,
+    packet_pairs,
     pairs,
     progress,
 )
@@ -95,8 +94,7 @@ class ItemEncodeJob:
 
     def run(self, source: str, target: str) -> list[Encoded]:
         """Encode a file, a folder's files or stdin."""
-        suffix = PACKET_SUFFIX if self.settings.bare else STREAM_SUFFIX
-        return [self._one(*pair) for pair in pairs(source, target, suffix)]
+        return [self._one(*pair) for pair in packet_pairs(source, target, self.settings.bare)]
 
     def _one(self, source: str, target: str) -> Encoded:
         contract, bare = self.encoder.contract, self.settings.bare

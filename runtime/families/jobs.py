@@ -17,7 +17,6 @@ from latentwire.runtime.files import LOSSY, OTHER_NAMES, PICTURE_FORMATS
 from latentwire.runtime.wire import MAGIC, Damaged, Hole, is_packet, raise_first
 
 STDIO = "-"
-STREAM_SUFFIX, PACKET_SUFFIX = ".lw", ".packet"
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,11 @@ def pairs(source: str, target: str, suffix: str) -> list[tuple[str, str]]:
         raise SettingError(f"{source}: expected files that differ in more than their suffix: move them apart")
     Path(target).mkdir(parents=True, exist_ok=True)
     return [(str(file), str(Path(target) / (file.stem + suffix))) for file in files]
+
+
+def packet_pairs(source: str, target: str, bare: bool) -> list[tuple[str, str]]:
+    """`pairs`, for results that are streams, or single packets where they are bare."""
+    return pairs(source, target, ".packet" if bare else ".lw")
 
 
 def format_of(target: str, formats: tuple[str, ...]) -> str:

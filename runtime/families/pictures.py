@@ -17,15 +17,14 @@ from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import RemoteError, SettingError
 from latentwire.runtime.families.jobs import (
-    PACKET_SUFFIX,
     STDIO,
-    STREAM_SUFFIX,
     Decoded,
     Encoded,
     format_of,
     holds_packet,
     opened,
     output,
+    packet_pairs,
     pairs,
     progress,
 )
@@ -114,8 +113,7 @@ class PictureEncodeJob:
 
     def run(self, source: str, target: str) -> list[Encoded]:
         """Encode a file, a folder's files or stdin."""
-        suffix = PACKET_SUFFIX if self.settings.bare else STREAM_SUFFIX
-        return [self._one(*pair) for pair in pairs(source, target, suffix)]
+        return [self._one(*pair) for pair in packet_pairs(source, target, self.settings.bare)]
 
     def _one(self, source: str, target: str) -> Encoded:
         picture = self._load(source)

@@ -23,6 +23,7 @@ from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link, Parce
 from latentwire.runtime.send.rate import Backoff, QualityControl, TokenBucket
 from latentwire.runtime.send.spool import Bounds, Mark, Spool
 from latentwire.runtime.send.transports import link_to
+from latentwire.runtime.send.view import Totals
 from latentwire.runtime.wire import OVERHEAD, Envelope, Keys, Notes
 
 DEFAULT_SPOOL = "latentwire.spool"
@@ -50,17 +51,11 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Totals):
     """What became of everything that was put, over all starts with the same spool."""
 
     device: str
     spool: str
-    waiting: int
-    waiting_bytes: int
-    refused: int
-    refused_bytes: int
-    sent: int
-    dropped: int
     gathering: int
     """Items in memory that wait for their batch to be complete."""
     quality: int
@@ -70,7 +65,7 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
-        return asdict(self)
+        return {"device": self.device, "spool": self.spool} | asdict(self)
 
 
 class Sender:
@@ -195,9 +190,9 @@ class Sender:
         """What became of everything so far."""
         totals = self._spool.totals()
         return Status(
+            **asdict(totals),
             device=self.device,
             spool=self._spool.id,
-            **asdict(totals),
             gathering=self._batcher.count,
             quality=self._quality.quality,
             last_error=self._courier.last_error or self._lost,
