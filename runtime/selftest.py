@@ -27,7 +27,13 @@ FLOAT_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison."""
+    """One comparison.
+
+    Attributes:
+        name: what was compared, and where.
+        passed: whether it came out as recorded.
+        detail: what was found, for a person.
+    """
 
     name: str
     passed: bool
@@ -36,7 +42,13 @@ class Check:
 
 @dataclass(frozen=True)
 class SelftestReport:
-    """What a bundle does on this machine."""
+    """What a bundle does on this machine.
+
+    Attributes:
+        bundle: its name.
+        codec_id: 64 hexadecimal digits.
+        checks: in the order in which they ran.
+    """
 
     bundle: str
     codec_id: str

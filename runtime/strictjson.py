@@ -1,4 +1,4 @@
-"""JSON read strictly: every key that the schema names and no other, each of its type, errors that say where.
+"""Dataclasses as JSON, and JSON read strictly: each key of the schema, no other, of its type; errors say where.
 
 Manifests and ONNX metadata come from files that somebody may have edited; a typing mistake must be an error with a
 place, not a default.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
+from dataclasses import dataclass, is_dataclass
+from dataclasses import fields as fields_of
 from typing import Any, ClassVar, TypeVar
 
 from latentwire.runtime.errors import ManifestError
@@ -127,18 +127,20 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Record:
-    """A frozen dataclass that stands in JSON as an object with a member for each field, in their order.
+class Facts:
+    """A frozen dataclass that programs can have as JSON: an object with a member for each field, in their order."""
 
-    A class says in `take` what it wants of each member; whatever is left over is refused here, once for all.
-    """
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it, tuples as lists; a mapping among the fields is JSON already."""
+        return _members(self)
+
+
+@dataclass(frozen=True)
+class Record(Facts):
+    """Facts that are read back: `take` says what is wanted of each member; what is left over is refused here."""
 
     PLACE: ClassVar[str] = "record"
     """What errors call it where nobody says where it comes from."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in JSON; a mapping among the fields is JSON already."""
-        return {entry.name: _plain(getattr(self, entry.name)) for entry in dataclass_fields(self)}
 
     @classmethod
     def take(cls: type[R], fields: Fields) -> R:
@@ -171,10 +173,16 @@ def whole(value: object, where: str, take: Callable[[Fields], T]) -> T:
     return result
 
 
+def _members(value: Any) -> dict[str, Any]:
+    return {entry.name: _plain(getattr(value, entry.name)) for entry in fields_of(value)}
+
+
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(member) for member in value]
-    return value.to_json() if isinstance(value, Record) else value
+    if isinstance(value, Facts):
+        return value.to_json()
+    return _members(value) if is_dataclass(value) else value
 
 
 def _kind(value: object) -> str:

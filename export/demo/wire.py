@@ -41,7 +41,13 @@ class DemoError(ExportError):
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians over all packets of one flow, milliseconds."""
+    """How long one packet of a flow takes.
+
+    Attributes:
+        batch: items in a packet.
+        encode_ms: on the device, the median over all packets, milliseconds.
+        decode_ms: on the server.
+    """
 
     batch: int
     encode_ms: float

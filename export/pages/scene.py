@@ -38,7 +38,18 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Scene:
-    """A codec at work on items: what every page is drawn from."""
+    """A codec at work on items: what every page is drawn from.
+
+    Attributes:
+        manifest: of its bundle.
+        encoder: makes the packets that are drawn.
+        decoder: reads them.
+        synthesis: the decoder's, for codes that never were in a packet.
+        items: [N, ...] of the contract.
+        labels: of the items, [N]; None where they have none.
+        look: how an item is drawn.
+        seed: of everything that is drawn at random.
+    """
 
     manifest: Manifest
     encoder: Encoder

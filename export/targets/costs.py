@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from latentwire.export.errors import ParityError
 from latentwire.export.targets.chain import Chain
 from latentwire.runtime.contract import Array
+from latentwire.runtime.strictjson import Facts
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Facts):
     """The golden items at one quality.
 
     Attributes:
@@ -32,10 +32,6 @@ class Cost:
     float_bytes: int
     mse: float
     float_mse: float
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
 
 
 def costs_of(

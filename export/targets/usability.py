@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -20,6 +19,7 @@ from onnxruntime.tools.onnx_model_utils import is_fixed_size_tensor
 
 from latentwire.export.assemble import nested_graphs
 from latentwire.export.transforms import module_of
+from latentwire.runtime.strictjson import Facts
 
 SHIPPED = Path(usability_checker.__file__).parent
 OWN = Path(__file__).parent / "ops"
@@ -89,7 +89,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Usability:
+class Usability(Facts):
     """What a provider would run of one model.
 
     Attributes:
@@ -113,10 +113,6 @@ class Usability:
     verdict: str
     refused: tuple[Refused, ...]
     notes: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
 
 
 class Checker:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,13 +14,14 @@ from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import InputFileError, SettingError
 from latentwire.runtime.files import LOSSY, OTHER_NAMES, PICTURE_FORMATS
+from latentwire.runtime.strictjson import Facts
 from latentwire.runtime.wire import MAGIC, Damaged, Hole, is_packet, raise_first
 
 STDIO = "-"
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Facts):
     """What became of one input of encode."""
 
     source: str
@@ -31,10 +32,6 @@ class Encoded:
     """Frames not included."""
     size: tuple[int, ...] | None = None
     """Height, width and channels of a picture."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
 
     def render(self) -> str:
         """For a person."""
@@ -48,7 +45,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class Decoded(Facts):
     """What became of one input of decode."""
 
     source: str
@@ -65,7 +62,7 @@ class Decoded:
             {"offset": d.offset, "length": d.length, "error": type(d.error).__name__, "message": str(d.error)}
             for d in self.damaged
         ]
-        return asdict(self) | {"damaged": damaged}
+        return super().to_json() | {"damaged": damaged}
 
     def render(self) -> str:
         """For a person."""

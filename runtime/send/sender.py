@@ -24,6 +24,7 @@ from latentwire.runtime.send.rate import Backoff, QualityControl, TokenBucket
 from latentwire.runtime.send.spool import Bounds, Mark, Spool
 from latentwire.runtime.send.transports import link_to
 from latentwire.runtime.send.view import Totals
+from latentwire.runtime.strictjson import Facts
 from latentwire.runtime.wire import OVERHEAD, Envelope, Keys, Notes
 
 DEFAULT_SPOOL = "latentwire.spool"
@@ -51,7 +52,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Status(Totals):
+class Status(Totals, Facts):
     """What became of everything that was put, over all starts with the same spool."""
 
     device: str
@@ -65,7 +66,7 @@ class Status(Totals):
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
-        return {"device": self.device, "spool": self.spool} | asdict(self)
+        return {"device": self.device, "spool": self.spool} | super().to_json()
 
 
 class Sender:

@@ -1,13 +1,14 @@
 """What a network costs the device and the server: multiplications per pixel, parameters, memory of activations."""
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from latentwire.runtime.strictjson import Facts
 from latentwire.train.errors import SettingsError
 from latentwire.train.image.network import ImageNetwork
 
@@ -18,7 +19,7 @@ WIDEST = 512
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Facts):
     """Thousands of multiply-accumulates per pixel and parameters of the parts, and float32 bytes of activations.
 
     The device runs analysis, hyper-analysis and probability model; the server probability model and synthesis. Peaks
@@ -35,10 +36,6 @@ class Cost:
     server_parameters: int
     device_peak_bytes: float
     server_peak_bytes: float
-
-    def to_json(self) -> dict[str, Any]:
-        """For run.json."""
-        return asdict(self)
 
     def render(self) -> str:
         """For a person."""
