@@ -100,16 +100,22 @@ def encode_elements(
             column = columns - 1
             escapes.append(symbol)
         elements.append((int(frequency[row, column]), int(start[row, column])))
-    states, reversed_words = [LOW] * lanes, []
+    states = [LOW] * lanes
+    return states, push(elements, states, LOW), escapes
+
+
+def push(elements: list[tuple[int, int]], states: list[int], low: int) -> list[int]:
+    """Code elements, (frequency, start) each, into the states of lanes that stay from ``low``; returns the words."""
+    words = []
     # Backwards in time and, within a step, from the last lane to the first: the decoder reads it the other way round.
     for place in reversed(range(len(elements))):
         f, s = elements[place]
-        x = states[place % lanes]
-        if x >= f << 20:
-            reversed_words.append(x & 0xFFFF)
+        x = states[place % len(states)]
+        if x >= f * (low << 16) // TOTAL:
+            words.append(x & 0xFFFF)
             x >>= 16
-        states[place % lanes] = x // f * TOTAL + x % f + s
-    return states, reversed_words[::-1], escapes
+        states[place % len(states)] = x // f * TOTAL + x % f + s
+    return words[::-1]
 
 
 def decode_rows(packet: bytes, index: np.ndarray, frequency: np.ndarray) -> np.ndarray:

@@ -69,17 +69,10 @@ def encode_stages(stages: list[Stage], hyper: np.ndarray, one_sided: np.ndarray,
     signs = sign_words(*stages[-1], magnitudes)
     states = [LOW + word for word in signs[:lanes]]
     states += [LOW] * (lanes - len(states))
-    backwards: list[int] = []
-    for place in reversed(range(len(elements))):
-        f, s = elements[place]
-        x = states[place % lanes]
-        if x >= f << 19:
-            backwards.append(x & 0xFFFF)
-            x >>= 16
-        states[place % lanes] = x // f * numpy_codec.TOTAL + x % f + s
+    words = numpy_codec.push(elements, states, LOW)
     listed = b"".join(numpy_codec.leb128(numpy_codec.zigzag(value)) for value in escapes)
     behind = numpy_codec.leb128(numpy_codec.zigzag(len(listed))) + listed
-    behind += b"".join(word.to_bytes(2, "little") for word in [*reversed(backwards), *signs[lanes:]])
+    behind += b"".join(word.to_bytes(2, "little") for word in [*words, *signs[lanes:]])
     return fill(states, behind)
 
 

@@ -18,21 +18,39 @@ SAMPLES = ItemContract("int16", ("items", 8, 2), (-32768, 32767))
 WINDOWS = Identity("5107e1" + "00" * 29, "wave", SAMPLES, SAMPLES, (0,), Limits((1000,)), 128)
 """Of a family that nobody has registered."""
 
+
+def in_bytes(result: str, column: str, places: str) -> str:
+    """Lines that make bytes uint8 [n * k] of numbers [n, 1], for ``places`` [1, k], powers of 256."""
+    return f"""
+  {result}_shifted = Div({column}, {places})
+  {result}_digits = Mod({result}_shifted, byte)
+  {result}_small = Cast <to = 2> ({result}_digits)
+  {result} = Reshape({result}_small, minus)
+"""
+
+
+def of_bytes(result: str, data: str, shape: str, places: str) -> str:
+    """Lines that make numbers int64 of bytes; ``shape`` has those of a number along its second axis."""
+    return f"""
+  {result}_wide = Cast <to = 7> ({data})
+  {result}_digits = Reshape({result}_wide, {shape})
+  {result}_weighted = Mul({result}_digits, {places})
+  {result} = ReduceSum <keepdims = 0> ({result}_weighted, axis)
+"""
+
+
 PICTURE_BODY = """
   size = Shape(input)
   flat = Reshape(input, minus)
 """
 # Two's complement, little-endian.
-WINDOW_BODY = """
+WINDOW_BODY = f"""
   size = Shape <start = 0, end = 1> (input)
   wide = Cast <to = 7> (input)
   whole = Constant <value_int = 65536> ()
   unsigned = Mod(wide, whole)
   row = Reshape(unsigned, column_shape)
-  pairs = Div(row, bytes_of_two)
-  low_high = Mod(pairs, byte)
-  small = Cast <to = 2> (low_high)
-  flat = Reshape(small, minus)
+{in_bytes("flat", "row", "bytes_of_two")}
 """
 # Header fields of four bytes, one lane whose state is 0, the values as they are, Adler-32.
 ENCODER = """
@@ -56,10 +74,7 @@ BODY
   length = Add(count, overhead)
   numbers = Concat <axis = 0> (size, length)
   column = Unsqueeze(numbers, one)
-  shifted = Div(column, places)
-  digits = Mod(shifted, byte)
-  fields = Cast <to = 2> (digits)
-  field_bytes = Reshape(fields, minus)
+FIELDS
   level = Reshape(quality, minus)
   content = Concat <axis = 0> (start, level, layout, field_bytes, states, flat)
   values = Cast <to = 7> (content)
@@ -76,10 +91,7 @@ BODY
   shift = Constant <value_int = 65536> ()
   high_shifted = Mul(high, shift)
   adler = Add(high_shifted, low)
-  adler_digits = Div(adler, places)
-  adler_bytes = Mod(adler_digits, byte)
-  adler_cast = Cast <to = 2> (adler_bytes)
-  checksum = Reshape(adler_cast, minus)
+CHECKSUM
   packet = Concat <axis = 0> (content, checksum)
 }
 """
@@ -96,14 +108,11 @@ decoder (uint8[n] packet) => (uint8[H, W, C] output, uint8 status) {
   axis = Constant <value_ints = [1]> ()
   status = Constant <value = uint8 {0}> ()
   size_bytes = Slice(packet, nine, size_end)
-  size_values = Cast <to = 7> (size_bytes)
-  digits = Reshape(size_values, square)
-  weighted = Mul(digits, places)
-  size = ReduceSum <keepdims = 0> (weighted, axis)
+NUMBERS
   body = Slice(packet, body_at, body_end)
   output = Reshape(body, size)
 }
-"""
+""".replace("NUMBERS", of_bytes("size", "size_bytes", "square", "places"))
 WINDOW_DECODER = """
 <ir_version: 9, opset_import: ["" : 20]>
 decoder (uint8[n] packet) => (int16[N, 8, 2] output, uint8 status) {
@@ -117,17 +126,14 @@ decoder (uint8[n] packet) => (int16[N, 8, 2] output, uint8 status) {
   axis = Constant <value_ints = [1]> ()
   status = Constant <value = uint8 {0}> ()
   body = Slice(packet, body_at, body_end)
-  wide = Cast <to = 7> (body)
-  pairs = Reshape(wide, pair_shape)
-  weighted = Mul(pairs, bytes_of_two)
-  unsigned = ReduceSum <keepdims = 0> (weighted, axis)
+NUMBERS
   raised = Add(unsigned, half)
   wrapped = Mod(raised, whole)
   signed = Sub(wrapped, half)
   small = Cast <to = 5> (signed)
   output = Reshape(small, window_shape)
 }
-"""
+""".replace("NUMBERS", of_bytes("unsigned", "body", "pair_shape", "bytes_of_two"))
 
 
 def encoder(identity: Identity, values: str, body: str) -> str:
@@ -137,6 +143,8 @@ def encoder(identity: Identity, values: str, body: str) -> str:
     parts = {
         "INPUT": values,
         "BODY": body,
+        "FIELDS": in_bytes("field_bytes", "column", "places"),
+        "CHECKSUM": in_bytes("checksum", "adler", "places"),
         "OVERHEAD": str(9 + 4 * (dimensions + 1) + 4 + 4),
         "LAYOUT": str(dimensions - 1 << 6 | 2 << 4),
         "START": f"76, 87, 1, {digest}",
