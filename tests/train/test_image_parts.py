@@ -69,20 +69,20 @@ def test_context_features_are_those_of_the_formula() -> None:
 
 
 def test_costs_are_those_of_a_count_by_hand() -> None:
-    cost = cost_of(ImageNetwork(list(LAMBDAS)))
+    cost = cost_of(ImageNetwork(list(LAMBDAS), width=96))
     blocks = (96 * 25 + 2 * 96 * 192) / 64 + 2 * (192 * 25 + 2 * 192 * 384) / 256
-    analysis = 768 * 256 / 256 + 192 * 96 / 64 + blocks + 4 * 96 * 192 / 256 + 192 * 256 / 256
+    analysis = 20 * 20 * 3 * 256 / 256 + 192 * 96 / 64 + blocks + 4 * 96 * 192 / 256 + 192 * 256 / 256
     assert cost.analysis == pytest.approx(analysis / 1000)
     hyper = (288 * 96) / 256 + 16 * 96 * 96 / 1024 + 16 * 96 * 64 / 4096
     assert cost.hyper_analysis == pytest.approx(hyper / 1000)
     assert cost.device == pytest.approx(cost.analysis + cost.hyper_analysis + cost.probability)
     assert cost.server == pytest.approx(cost.probability + cost.synthesis)
-    synthesis = (256 * 192 + 6 * (192 * 25 + 2 * 192 * 384) + 192 * 512 + 256 * 768) / 256
-    synthesis += (4 * (128 * 25 + 2 * 128 * 256) + 128 * 256) / 64 + (2 * (64 * 25 + 2 * 64 * 128) + 9 * 64 * 48) / 16
+    synthesis = (256 * 192 + 6 * (192 * 25 + 2 * 192 * 384) + 192 * 384 + 256 * 20 * 20 * 3) / 256
+    synthesis += (4 * (96 * 25 + 2 * 96 * 192) + 96 * 12 * 12 * 3) / 64
     assert cost.synthesis == pytest.approx(synthesis / 1000)
-    assert (cost.device_parameters, cost.server_parameters) == (1_731_872, 2_412_112)
+    assert (cost.device_parameters, cost.server_parameters) == (1_842_464, 2_324_304)
     assert cost.device_peak_bytes == 4 * (3 + 96 / 64)  # the first layer's picture and output
-    assert cost.server_peak_bytes == 4 * (64 + 128) / 16  # the widest layer at a quarter of the size
+    assert cost.server_peak_bytes == 4 * (96 + 12 * 12 * 3) / 64  # the last layer, before its patches are added up
 
 
 def test_a_budget_is_spent_as_far_as_it_goes() -> None:

@@ -33,7 +33,7 @@ class ImageNetwork(nn.Module):
     lambdas: Tensor
 
     def __init__(
-        self, lambdas: list[float], channels: int = 3, hyper: int = 64, width: int = 96, shape: Shape = "lapped"
+        self, lambdas: list[float], channels: int = 3, hyper: int = 64, width: int = 32, shape: Shape = "lapped"
     ) -> None:
         super().__init__()
         latents = sum(GROUPS)
