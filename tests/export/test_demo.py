@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from latentwire.export.cli import demo
+from latentwire.export.demo import wire as wires
 from latentwire.export.demo.demo import DemoResult, run_demo
 from latentwire.export.demo.rivals import rivals
 from latentwire.export.demo.wire import DemoError, Wire, over_the_wire
-from latentwire.export.pages import wire as wires
 from latentwire.runtime import Decoder, Encoder, parse_header
 from latentwire.runtime.files.results import contact_sheet
 

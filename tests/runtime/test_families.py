@@ -95,7 +95,7 @@ def test_a_library_that_a_family_lacks_is_named_with_who_needs_it(tmp_path, monk
         (ITEMS, Encoding(reading=Reading(depth=8)), "a codec of items, found --depth: it is for codecs of pictures"),
         (PICTURES, Reading(raw=True), "a codec of pictures, found --raw: values without a size are no picture"),
     ],
-    ids=str,
+    ids=["tile", "background", "depth", "raw"],
 )
 def test_an_option_of_another_family_is_refused_with_the_kind_of_this_one(family, reading, said):
     with pytest.raises(SettingError, match=f"expected options for {said}"):
