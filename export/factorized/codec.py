@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from latentwire.export import measure, quantize
-from latentwire.export.assemble import assemble_decoder, assemble_encoder
 from latentwire.export.errors import ExportError
 from latentwire.export.factorized import fit
 from latentwire.export.factorized.layout import Dense, Family
@@ -22,10 +21,8 @@ from latentwire.export.factorized.pack import build_pack, build_unpack
 from latentwire.export.factorized.transforms import Analysis, Synthesis, to_onnx
 from latentwire.export.factorized.verify import MSE_LIMIT, RATE_LIMIT, ItemVerifier, Reference
 from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
+from latentwire.export.publish import Models, Publication, publish
 from latentwire.export.transforms import freeze
-from latentwire.export.verify import Subject
-from latentwire.export.writer import BundleWriter, provenance_of
-from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import Array, ItemContract
 
 HOLDOUT_SHARE = 0.2
@@ -104,24 +101,23 @@ def export_codec(
     on_stage(f"exporting the transforms: {', '.join(precisions)}")
     coder = measure.Coder(measure.session(pack), measure.session(unpack), family.size_axes)
     transforms = make_transforms(family, reference, coder, items, held, latents, precisions)
-    facts = dict(calibration or {}) | {
+    facts = {
         "items": len(items),
         "held_out_items": len(held),
         "table_excess_over_entropy": round(fitted.clustering_loss, 6),
         "layers_kept_float": {role: list(layers) for role, layers in transforms.float_layers.items()},
     }
-    path = Path(out)
-    identity = identity_of(family.name, family.contract, codec_id, family.size_axes, family.limits)
-    provenance = provenance_of(training or {}, facts)
-    with BundleWriter(path, name or path.name, identity, provenance, overwrite) as writer:
-        on_stage("writing the bundle")
-        write_models(writer, family, pack, unpack, transforms)
-        writer.write_golden(held[:GOLDEN_ITEMS])
-        on_stage(f"verifying on {len(held)} held-out items")
-        report = ItemVerifier(Subject(open_bundle(writer.folder)), held).run(reference)
-        writer.finish(report.to_json())
-        report.raise_on_failure()
-    return Exported(path, codec_id.hex(), report.to_json())
+    return publish(
+        out,
+        identity_of(family.name, family.contract, codec_id, family.size_axes, family.limits),
+        Models(pack, unpack, transforms.analysis, transforms.synthesis, "int64"),
+        Publication(name, training, calibration, overwrite, on_stage),
+        facts,
+        held[:GOLDEN_ITEMS],
+        lambda subject: ItemVerifier(subject, held),
+        reference,
+        f"{len(held)} held-out items",
+    )
 
 
 def split(data: Array, holdout: Array | None) -> tuple[Array, Array]:
@@ -244,17 +240,3 @@ class Judge:
     def synthesis_loss(self, model: onnx.ModelProto) -> float:
         """Loss of an int8 synthesis transform behind the fp32 analysis transform."""
         return self.loss(self.latents, measure.session(model))
-
-
-def write_models(
-    writer: BundleWriter, family: Family, pack: onnx.ModelProto, unpack: onnx.ModelProto, transforms: Transforms
-) -> None:
-    """The pieces and the assemblies of every variant."""
-    writer.add_model("pack", "exact", "int64", pack)
-    writer.add_model("unpack", "exact", "int64", unpack)
-    for variant, analysis in transforms.analysis.items():
-        writer.add_model("analysis", variant, variant, analysis)
-        writer.add_model("encoder", variant, variant, assemble_encoder(analysis, pack, family.size_axes))
-    for variant, synthesis in transforms.synthesis.items():
-        writer.add_model("synthesis", variant, variant, synthesis)
-        writer.add_model("decoder", variant, variant, assemble_decoder(unpack, synthesis))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import onnx
 import torch
 from torch import nn
 
-from latentwire.export.assemble import assemble_decoder, assemble_encoder, join
+from latentwire.export.assemble import join
 from latentwire.export.errors import ExportError
 from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
 from latentwire.export.image.equalize import equalized
@@ -25,10 +25,8 @@ from latentwire.export.image.tables import FAMILY, ImageTables
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.image.verify import PictureVerifier
+from latentwire.export.publish import Models, Publication, publish
 from latentwire.export.transforms import Half, freeze, trace
-from latentwire.export.verify import Subject
-from latentwire.export.writer import BundleWriter, provenance_of
-from latentwire.runtime.bundle import open_bundle
 from latentwire.train.image import Distortion, ImageNetwork
 
 FIT_PICTURES = 24
@@ -45,13 +43,9 @@ def export_image(
     out: str | Path,
     *,
     holdout: Sequence[Picture],
-    name: str | None = None,
     precisions: Sequence[str] = ("fp32", "int8"),
     distortion: Distortion = "mse",
-    training: Mapping[str, Any] | None = None,
-    calibration: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    on_stage: Callable[[str], None] = lambda _: None,
+    publication: Publication | None = None,
 ) -> Exported:
     """Turn a trained image network into a bundle: fit tables, export, quantize, assemble, verify, write.
 
@@ -61,14 +55,10 @@ def export_image(
             are fitted to them.
         out: folder to write. It appears whole, or not at all.
         holdout: other pictures, to verify on.
-        name: the codec's name; the folder's by default.
         precisions: variants, of "fp32", "int8", "fp16", with fp32 among them. int8 is the encoder's alone, and its
             default where it is made.
         distortion: what the network was trained for: how symbols are rounded goes by it.
-        training: provenance of the network, any JSON.
-        calibration: provenance of the pictures, any JSON.
-        overwrite: replace a bundle that is there.
-        on_stage: told what is done next, in a few words.
+        publication: what is said of the bundle, and to whom its making is told.
 
     Raises:
         ExportError: the network cannot be exported, or there are too few pictures.
@@ -77,43 +67,34 @@ def export_image(
         ParityError: the finished bundle fails its own verification.
     """
     check_precisions(precisions)
+    publication = publication or Publication()
     chosen = [middle(picture, FIT_SIDE) for picture in large_enough(pictures)[:FIT_PICTURES]]
     held = large_enough(holdout)
     frozen = freeze(network, "network")
     assert isinstance(frozen, ImageNetwork)
-    on_stage(f"fitting tables to {len(chosen)} pictures")
+    publication.on_stage(f"fitting tables to {len(chosen)} pictures")
     tables = fit_tables(frozen, chosen, distortion)
     codec_id = tables.codec_id()
     pack, unpack = build_pack(tables, codec_id), build_unpack(tables, codec_id, LIMITS)
-    on_stage(f"exporting the transforms: {', '.join(precisions)}")
+    publication.on_stage(f"exporting the transforms: {', '.join(precisions)}")
     analysis, synthesis = make_transforms(frozen, chosen, precisions)
-    path = Path(out)
-    identity = identity_of(FAMILY, CONTRACT, codec_id, SIZE_AXES, LIMITS)
-    provenance = provenance_of(training or {}, facts(calibration or {}, tables, chosen, held))
     default = "int8" if "int8" in precisions else "fp32"
-    with BundleWriter(path, name or path.name, identity, provenance, overwrite, default_encoder=default) as writer:
-        on_stage("writing the bundle")
-        writer.add_model("pack", "exact", "int32", pack)
-        writer.add_model("unpack", "exact", "int32", unpack)
-        for variant, model in analysis.items():
-            writer.add_model("analysis", variant, variant, model)
-            writer.add_model("encoder", variant, variant, assemble_encoder(model, pack, SIZE_AXES))
-        for variant, model in synthesis.items():
-            writer.add_model("synthesis", variant, variant, model)
-            writer.add_model("decoder", variant, variant, assemble_decoder(unpack, model))
-        writer.write_golden(middle(held[0], *GOLDEN_SIDES))
-        on_stage(f"verifying on {len(held)} held-out pictures")
-        report = PictureVerifier(Subject(open_bundle(writer.folder)), held).run(frozen)
-        writer.finish(report.to_json())
-        report.raise_on_failure()
-    return Exported(path, codec_id.hex(), report.to_json())
+    return publish(
+        out,
+        identity_of(FAMILY, CONTRACT, codec_id, SIZE_AXES, LIMITS),
+        Models(pack, unpack, analysis, synthesis, "int32", default),
+        publication,
+        facts(tables, chosen, held),
+        middle(held[0], *GOLDEN_SIDES),
+        lambda subject: PictureVerifier(subject, held),
+        frozen,
+        f"{len(held)} held-out pictures",
+    )
 
 
-def facts(
-    calibration: Mapping[str, Any], tables: ImageTables, chosen: Sequence[Picture], held: Sequence[Picture]
-) -> dict[str, Any]:
+def facts(tables: ImageTables, chosen: Sequence[Picture], held: Sequence[Picture]) -> dict[str, int]:
     """What the manifest says of the fit."""
-    return dict(calibration) | {
+    return {
         "pictures": len(chosen),
         "held_out_pictures": len(held),
         "table_rows": len(tables.frequency) + len(tables.hyper_frequency),

@@ -15,6 +15,7 @@ from latentwire.export.image.reference import Picture
 from latentwire.export.image.static import PictureForm
 from latentwire.export.image.tables import FAMILY as NAME
 from latentwire.export.image.verify import PictureVerifier
+from latentwire.export.publish import Publication
 from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
 from latentwire.runtime.contract import Array, ItemContract
@@ -53,13 +54,15 @@ class ImageFamily:
             spread(pictures, FIT_PICTURES),
             out,
             holdout=spread(held, HELD_OUT),
-            name=request.name,
             precisions=request.precisions,
             distortion=trained.distortion,
-            training=with_terms(trained.provenance, request.terms),
-            calibration={"source": source.name},
-            overwrite=request.overwrite,
-            on_stage=request.on_stage,
+            publication=Publication(
+                request.name,
+                with_terms(trained.provenance, request.terms),
+                {"source": source.name},
+                request.overwrite,
+                request.on_stage,
+            ),
         )
 
     def read_items(self, path: Path, contract: ItemContract) -> list[Picture]:
