@@ -1,7 +1,7 @@
 """Do blocks show? The gradient across block borders over the gradient elsewhere, where the original is flat.
 
-1 is a picture without seams. Originals and AVIF are measured in the same run. The gradients are shown too, because a codec
-that blurs everything has few seams either.
+1 is a picture without seams. Originals and AVIF are measured in the same run. The gradients are shown too: a codec that
+blurs everything has no seams either.
 
     python benchmarks/seams.py --data kodak/ --codec photo --codec photo-ms-ssim --out seams.json
 """

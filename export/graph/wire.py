@@ -1,7 +1,7 @@
 """The packet's bytes inside the graph: header, body and checksum, written and read.
 
-The layout is `latentwire.runtime.wire.packet`'s; this file is its counterpart in ONNX operators. All bytes travel as int64
-between the parts and become uint8 once, at the end.
+The layout is `latentwire.runtime.wire.packet`'s; this file is its counterpart in ONNX operators. All bytes travel as
+int64 between the parts and become uint8 once, at the end.
 """
 
 from __future__ import annotations

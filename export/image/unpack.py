@@ -54,8 +54,8 @@ from latentwire.runtime.wire import Limits, Status
 def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.ModelProto:
     """Packet uint8 [n] -> latents float32 [1, L, h, w], quality uint8 [1], size int64 [3], symbols and status int64 [].
 
-    Symbols are int32 [h, w, L], the hyper-latents' int32 [h / 4, w / 4, Z]. Where status is not 0, size is 0 and there are
-    no symbols; whatever the latents are then, they are not to be used.
+    Symbols are int32 [h, w, L], the hyper-latents' int32 [h / 4, w / 4, Z]. Where status is not 0, size is 0 and there
+    are no symbols; whatever the latents are then, they are not to be used.
     """
 
     def trace(op: Op, packet: Value) -> Sequence[Value]:
