@@ -70,7 +70,7 @@ class DenseSettings(bounds.Checked):
         network: `plain` or `residual`, see above.
         hidden: widths of the encoder's hidden layers, input side first.
         latent: width of the code, C.
-        decoder: `layers`, or `pictures` for convolutions (only in `residual`, see pictures.py).
+        decoder: `layers`, or `pictures` for convolutions (only in `residual`, see convolutions.py).
         decoder_hidden: widths of the decoder's hidden layers, code side first.
         maps: channels of a picture decoder at a quarter and at half of the size.
         blocks: residual convolutions of a picture decoder at a quarter and at half of the size.
