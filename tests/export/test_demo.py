@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentwire.export.cli import demo
+from latentwire.export.demo import rivals
 from latentwire.export.demo import wire as wires
-from latentwire.export.demo.demo import DemoResult, run_demo
-from latentwire.export.demo.rivals import rivals
+from latentwire.export.demo.demo import COMPARED, DemoResult, run_demo
 from latentwire.export.demo.wire import DemoError, Wire, over_the_wire
 from latentwire.runtime import Decoder, Encoder, parse_header
 from latentwire.runtime.files.results import contact_sheet
@@ -46,7 +45,7 @@ def test_learned_packets_are_shorter_than_anything_lossless(result: DemoResult) 
     lossless = [way for way in result.ways if way.mse == 0]
     assert [way.name for way in lossless] == ["pixels as they are", "zlib", "PNG", "WebP lossless"]
     assert ways["zlib"].alone > ways["zlib"].together > 16
-    coded = [ways[f"latentwire, quality {quality}"] for quality in demo.QUALITIES]
+    coded = [ways[f"latentwire, quality {quality}"] for quality in COMPARED]
     for way in coded:
         assert way.alone < min(rival.alone for rival in lossless)
         assert way.together < min(rival.together for rival in lossless)

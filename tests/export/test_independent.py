@@ -56,10 +56,11 @@ def test_a_decoder_reads_any_lane_count(pieces, lanes):
 
 
 def test_golden_packets_of_a_bundle_are_numpys_too(bundle):
+    from latentwire.export.factorized.verify import read_tables
     from latentwire.export.verify import Subject
 
     opened = open_bundle(bundle)
-    tables = Subject(opened).tables
+    tables = read_tables(Subject(opened))
     assert len(opened.manifest.golden.cases) == 4
     for case in opened.manifest.golden.cases:
         symbols = opened.read_array(case.symbols)

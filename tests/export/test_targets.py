@@ -210,7 +210,7 @@ def folders_encoder(opened, folder: Path) -> Path:
         ([], "expected one target or several"),
         (["--target", "web", "--target", "web"], "each once"),
         (["--target", "qnn"], "--batch N for target qnn"),
-        (["--target", "qnn", "--batch", 70000], "limit 65535"),
+        (["--target", "qnn", "--batch", 70000], "limits 1..65535"),
         (["--target", "android", "--size", "64x64"], "expected --batch for items"),
         (["--target", "android", "--size", "64"], "HEIGHTxWIDTH"),
         (["--target", "web", "--batch", 4], "expected no --size and no --batch for web"),

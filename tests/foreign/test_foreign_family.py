@@ -99,7 +99,7 @@ def test_it_is_packaged_and_drawn(latentwire, codec: Path) -> None:
     latentwire("package", "codec", "--target", "linux-arm64", "--out", "apps")
     latentwire("package", "codec", "--target", "qnn", "--batch", "4", "--calibrate", "windows.npy", "--out", "npu")
     assert json.loads((latentwire.folder / "npu/qnn/codec.json").read_text())["static_input"] == [4, 32, 2]
-    latentwire("explore", "codec", "windows.npy", "--out", "pages")
+    latentwire("explore", "codec", "--data", "windows.npy", "--out", "pages")
     assert {page.name for page in (latentwire.folder / "pages").iterdir()} >= {"latents.png", "interpolations.png"}
 
 

@@ -31,13 +31,13 @@ class RateSettings(_Settings):
     """Range and shape of the rate objective.
 
     Attributes:
-        tradeoff: lambda at quality 0 and at quality 255, bits per squared error of items in [0, 1]; None to derive it
+        tradeoff: lambda at quality 0 and at quality 255, bits per squared error of items in [0, 1]. None derives it
             from the data: the range over which principal components alone would lose `loses` of the variance.
         loses: fraction of the variance lost at quality 0 and at quality 255, where `tradeoff` is None.
         knots: points of the curve of step sizes over quality.
         components: logistics in the prior of one channel.
-        balance: an item's loss is weighted by (lambda / middle lambda)^-balance, so that the highest rates do not drown
-            the others; 0 for no weighting.
+        balance: exponent that keeps the highest rates from drowning the others; 0 for no weighting. An item's loss is
+            weighted by (lambda / middle lambda)^-balance.
         focus: fraction of the items whose quality is drawn around `focus_at` (deviation 0.12) instead of uniformly.
         focus_at: the part of the quality scale that gets more practice, 0 for quality 0 and 1 for quality 255.
     """

@@ -30,7 +30,7 @@ class ImageSettings(bounds.Checked):
         hyper: channels of the hyper-latents.
         distortion: `mse`; `ms-ssim`, (1 - MS-SSIM) * 2000 in place of the squared error; `mix`, the mean of both. With
             that factor one lambda means about the same slope of rate against distortion in all three.
-        part: `synthesis` leaves all but the synthesis transform as it is, so that packets stay the same: a better
+        part: what learns: `all`, or `synthesis` alone. All else stays as it is then, and so do packets: a better
             decoder for encoders that are in use.
         batch: crops in a step.
         crop: side of the crops in pixels, a multiple of 64.
