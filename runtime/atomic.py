@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,23 +17,31 @@ from latentwire.runtime.errors import InputFileError
 def whole_file(path: Path, *, durable: bool = False, private: bool = False, sole: bool = False) -> Iterator[BinaryIO]:
     """A new file that gets its name when the block ends without an error, and is removed otherwise.
 
+    A pipe or a device that is there is written to as the bytes come: it must stay what it is. A link stays one, and the
+    file that it points to is replaced.
+
     Args:
-        path: of the file; one that is there is replaced.
+        path: of the file; one that is there is replaced, and hands its permissions on.
         durable: its bytes and its name are on the disk when the block has ended.
         private: only its owner may read it, from its first byte on.
         sole: no other process writes this file. Its temporary name is always the same then, so that the next one writes
             over what a kill left behind.
 
     Raises:
-        InputFileError: the folder cannot be written to.
+        InputFileError: the folder cannot be written to, or the path is a folder's.
     """
+    path = Path(os.path.realpath(path))
+    before = _mode_of(path)
+    if before is not None and not stat.S_ISREG(before):
+        with _opened(path, path, private=False) as file:
+            yield file
+        return
     temporary = path.with_name(f".{path.name}.tmp" if sole else f".{path.name}.{os.getpid()}.tmp")
-    try:
-        file = open(temporary, "wb", opener=_open_private if private else None)  # noqa: SIM115 # closed below
-    except OSError as fault:
-        raise InputFileError(f"{path}: expected a folder that can be written to, found {fault}") from fault
+    file = _opened(temporary, path, private=private)
     try:
         with file:
+            if before is not None and not private:
+                temporary.chmod(stat.S_IMODE(before))
             yield file
             if durable:
                 file.flush()
@@ -43,6 +52,23 @@ def whole_file(path: Path, *, durable: bool = False, private: bool = False, sole
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def _mode_of(path: Path) -> int | None:
+    """Kind and permissions of what is there, None for nothing."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return None
+
+
+def _opened(path: Path, named: Path, *, private: bool) -> BinaryIO:
+    try:
+        return open(path, "wb", opener=_open_private if private else None)
+    except IsADirectoryError as fault:
+        raise InputFileError(f"{named}: expected a file, found a folder") from fault
+    except OSError as fault:
+        raise InputFileError(f"{named}: expected a folder that can be written to, found {fault}") from fault
 
 
 @contextmanager

@@ -107,14 +107,14 @@ def pairs(source: str, target: str, suffix: str) -> list[tuple[str, str]]:
     """(input, output) for each file to work on; a target folder is made if the source is one.
 
     Raises:
-        SettingError: a folder's results would go to stdout, or two of its files to one result.
+        SettingError: a folder's results would go to stdout, two of its files to one result, or one onto its source.
         InputFileError: the folder is empty.
     """
     path = Path(source)
     if source == STDIO or not path.is_dir():
         inside = target != STDIO and Path(target).is_dir()
         name = "stdin" if source == STDIO else path.stem
-        return [(source, str(Path(target) / (name + suffix)) if inside else target)]
+        return [apart(source, str(Path(target) / (name + suffix)) if inside else target)]
     if target == STDIO:
         raise SettingError(f"expected a folder for the results of folder {source}, found stdout: name one with --out")
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -123,7 +123,20 @@ def pairs(source: str, target: str, suffix: str) -> list[tuple[str, str]]:
     if len({file.stem for file in files}) < len(files):
         raise SettingError(f"{source}: expected files that differ in more than their suffix: move them apart")
     Path(target).mkdir(parents=True, exist_ok=True)
-    return [(str(file), str(Path(target) / (file.stem + suffix))) for file in files]
+    return [apart(str(file), str(Path(target) / (file.stem + suffix))) for file in files]
+
+
+def apart(source: str, target: str) -> tuple[str, str]:
+    """Both, if they are not one file, under whatever names.
+
+    Raises:
+        SettingError: the result would replace what it is made from.
+    """
+    if STDIO not in (source, target) and os.path.exists(target) and os.path.samefile(source, target):
+        raise SettingError(
+            f"expected a result beside its source, found {target} for both: name another file with --out"
+        )
+    return source, target
 
 
 def packet_pairs(source: str, target: str, bare: bool) -> list[tuple[str, str]]:
@@ -149,7 +162,7 @@ def opened(source: str) -> Iterator[BinaryIO]:
     """A file to read, or stdin.
 
     Raises:
-        InputFileError: the file cannot be opened.
+        InputFileError: the file cannot be opened, or there is nothing in it.
     """
     if source == STDIO:
         yield sys.stdin.buffer
@@ -157,6 +170,8 @@ def opened(source: str) -> Iterator[BinaryIO]:
     if not (os.path.isfile(source) and os.access(source, os.R_OK)):
         raise InputFileError(f"{source}: expected a file that can be read, found none or no permission")
     with Path(source).open("rb") as file:
+        if not file.peek(1):
+            raise InputFileError(f"{source}: expected packets, found an empty file")
         yield file
 
 
