@@ -52,7 +52,7 @@ def test_integer_layers_stay_what_they_are_and_the_others_come_close(
         elif isinstance(layer, nn.Conv2d):
             error = (after[name].weight - layer.weight).abs().max()
             assert error <= layer.weight.abs().max() * 2**-10, name
-    assert exact >= 15  # float16 was put to the test
+    assert exact >= 12  # float16 was put to the test
     state = checkpoint.read(tmp_path / "out/checkpoint.safetensors").part("best")
     halves = {name for name, value in state.items() if value.dtype == torch.float16}
     assert halves and all(state[name].numel() >= LARGE and name.endswith(".weight") for name in halves)
