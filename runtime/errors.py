@@ -17,6 +17,7 @@
           VariantError (LookupError)          the bundle has no such role and variant                      exit code 2
         KeyFileError (ValueError)           the file of keys that packets are sealed with                  exit code 2
         ProviderError (RuntimeError)        the execution provider is not there, or refused the model      exit code 7
+        ResourceError (RuntimeError)        this machine is short of memory or disk: nothing is wrong with the item   exit code 8
         ForkError (RuntimeError)            a model loaded before a fork is used after it                  exit code 1
         SelftestError (RuntimeError)        a bundle does not reproduce its golden packets here            exit code 6
         MissingExtraError (ImportError)     a command or a file type needs a library that is an extra      exit code 2
@@ -129,6 +130,12 @@ class ProviderError(LocalError, RuntimeError):
     """An execution provider that is not there, or that cannot run the model."""
 
     exit_code = 7
+
+
+class ResourceError(LocalError, RuntimeError):
+    """This machine is short of memory or disk: try again when it has some, the packet or item is not to blame."""
+
+    exit_code = 8
 
 
 class ForkError(LocalError, RuntimeError):
