@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,25 @@ DTYPES = ("uint8", "uint16", "int16", "float32")
 ITEMS_AXIS = "items"
 """Name of a first axis along which items stand."""
 
+OutOfRange = Literal["error", "clip", "skip"]
+OUT_OF_RANGE: tuple[OutOfRange, ...] = ("error", "clip", "skip")
+"""What becomes of an item with a value outside of the range, see `ItemContract.within`."""
+
 Array = npt.NDArray[Any]
 Axis = int | str | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Strays:
+    """Places, along the first axis, of the items that had values outside of the range.
+
+    Args:
+        clipped: those that were moved into it.
+        skipped: those that were left out.
+    """
+
+    clipped: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,13 @@ class ItemContract(Record):
             InputShapeError: another shape, or an empty axis.
             InputRangeError: a value outside the range or not a number; names the first one.
         """
+        self._check_form(items)
+        if not self._is_inside(items):
+            raise self._outside(items, 0, several=self._holds_several)
+        return items
+
+    def _check_form(self, items: Array) -> None:
+        """Dtype and shape are what the contract says."""
         if not isinstance(items, np.ndarray) or items.dtype != self.numpy_dtype:
             found = items.dtype.name if isinstance(items, np.ndarray) else type(items).__name__
             raise InputTypeError(f"expected an array of {self.dtype}, found {found}: convert it before encoding")
@@ -130,9 +154,47 @@ class ItemContract(Record):
             raise InputShapeError(
                 f"expected shape {self.describe_shape()}, found {list(items.shape)}{self._advice(items.shape)}"
             )
-        if self.range != dtype_range(self.dtype) or self.dtype == "float32":
-            self._check_range(items)
-        return items
+
+    def within(
+        self, items: Array, policy: OutOfRange, *, first: int = 0, several: bool | None = None
+    ) -> tuple[Array, Strays]:
+        """The items with every value inside of the range, and which of them had others.
+
+        A value that is not a number is outside. Infinities can be clipped; what is not a number cannot, so under `clip`
+        an item with such a value is left out.
+
+        Args:
+            items: an array of the contract's dtype and shape; never changed.
+            policy: `error` refuses, `clip` moves values to the nearer end, `skip` leaves items out.
+            first: place of the first item in its file, from which places are counted.
+            several: whether items stand along the first axis, or the array is one item as a whole; if None what the
+                contract looks like.
+
+        Returns:
+            The items, the same array where nothing is wrong; its first axis is 0 where all were left out.
+
+        Raises:
+            InputTypeError, InputShapeError: as `validate`.
+            InputRangeError: a value is outside and the policy is `error`; names the first one and its item.
+            SettingError: another policy.
+        """
+        if policy not in OUT_OF_RANGE:
+            raise SettingError(f"expected a policy of {', '.join(OUT_OF_RANGE)}, found {policy!r}")
+        several = self._holds_several if several is None else several
+        self._check_form(items)
+        if self._is_inside(items):
+            return items, Strays()
+        if policy == "error":
+            raise self._outside(items, first, several=several)
+        low, high = self.range
+        per_item = items if several else items[None]
+        inner = tuple(range(1, per_item.ndim))
+        with np.errstate(invalid="ignore"):
+            stray = ~((per_item >= low) & (per_item <= high)).all(axis=inner)
+        gone = np.isnan(per_item).any(axis=inner) if policy == "clip" else stray
+        strays = Strays(_places(stray & ~gone, first), _places(gone, first))
+        kept = np.clip(per_item[~gone], self.numpy_dtype.type(low), self.numpy_dtype.type(high))
+        return (kept if per_item is items or not len(kept) else kept[0]), strays
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of that shape has every axis as the contract wants it."""
@@ -151,15 +213,26 @@ class ItemContract(Record):
             return f": the last channel looks like alpha; flatten it, or drop it with [:, :, :{shape[2] - 1}]"
         return ": a packet holds one picture; use encode_stream for several" if len(shape) == 4 else ""
 
-    def _check_range(self, items: Array) -> None:
+    @property
+    def _holds_several(self) -> bool:
+        return isinstance(self.shape[0], str) and not self.is_picture
+
+    def _is_inside(self, items: Array) -> bool:
+        """Whether every value is in the range; not a number is not."""
         low, high = self.range
+        if self.range == dtype_range(self.dtype) and self.dtype != "float32":
+            return True
         # min and max return NaN where there is one, and no comparison with NaN holds.
-        if items.min() >= low and items.max() <= high:
-            return
+        return bool(items.min() >= low and items.max() <= high)
+
+    def _outside(self, items: Array, first: int, *, several: bool) -> InputRangeError:
+        """The error of the first value that is not in the range."""
+        low, high = self.range
         with np.errstate(invalid="ignore"):
             place = np.unravel_index(int(np.argmin((items >= low) & (items <= high))), items.shape)
         at = [int(index) for index in place]
-        raise InputRangeError(f"expected values in [{low:g}, {high:g}], found {items[place]} at index {at}")
+        where = f"in item {first + at[0]} at {at[1:]}" if several else f"at index {at}"
+        return InputRangeError(f"expected values in [{low:g}, {high:g}], found {items[place]} {where}")
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in manifests and metadata."""
@@ -194,6 +267,10 @@ def _fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
         length > 0 if isinstance(axis, str) else length in _lengths(axis)
         for length, axis in zip(shape, axes, strict=True)
     )
+
+
+def _places(which: Array, first: int) -> tuple[int, ...]:
+    return tuple((np.flatnonzero(which) + first).tolist())
 
 
 def _is_axis(axis: object) -> bool:

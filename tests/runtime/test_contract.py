@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentwire.runtime.contract import DTYPES, ItemContract, dtype_range
+from latentwire.runtime.contract import DTYPES, OUT_OF_RANGE, ItemContract, Strays, dtype_range
 from latentwire.runtime.errors import InputRangeError, InputShapeError, InputTypeError, ManifestError, SettingError
 
 DIGITS = ItemContract("uint8", ("items", 4), (0, 16))
@@ -24,12 +24,12 @@ def test_items_that_fit_are_returned_as_they_are():
         (DIGITS, np.zeros((3, 5), np.uint8), InputShapeError, r"expected shape \[items, 4\], found \[3, 5\]"),
         (DIGITS, np.zeros((0, 4), np.uint8), InputShapeError, "found"),
         (DIGITS, np.zeros(4, np.uint8), InputShapeError, "found"),
-        (DIGITS, np.array([[0, 0, 17, 0]], np.uint8), InputRangeError, r"found 17 at index \[0, 2\]"),
+        (DIGITS, np.array([[0, 0, 17, 0]], np.uint8), InputRangeError, r"found 17 in item 0 at \[2\]"),
         (PICTURES, np.zeros((5, 6, 2), np.uint8), InputShapeError, r"\[height, width, 1 or 3\], found .* alpha"),
         (PICTURES, np.zeros((5, 6, 4), np.uint8), InputShapeError, r"drop it with \[:, :, :3\]"),
         (PICTURES, np.zeros((5, 0, 3), np.uint8), InputShapeError, r"found \[5, 0, 3\]"),
         (PICTURES, np.zeros((2, 5, 6, 3), np.uint8), InputShapeError, "use encode_stream"),
-        (FLOATS, np.array([[0, 0], [0, np.nan]], np.float32), InputRangeError, r"found nan at index \[1, 1\]"),
+        (FLOATS, np.array([[0, 0], [0, np.nan]], np.float32), InputRangeError, r"found nan in item 1 at \[1\]"),
         (FLOATS, np.array([[np.inf, 0]], np.float32), InputRangeError, "found inf"),
         (FLOATS, np.array([[0, -1.5]], np.float32), InputRangeError, "found -1.5"),
     ],
@@ -83,6 +83,61 @@ def test_floats_of_the_full_range_are_still_refused_when_not_finite():
     contract = ItemContract("float32", ("items", 1), dtype_range("float32"))
     with pytest.raises(InputRangeError):
         contract.validate(np.array([[np.nan]], np.float32))
+
+
+WILD = np.array([[0, 0.5], [0, 7], [np.nan, 0], [-np.inf, 0], [1, -1]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept", "clipped", "skipped"),
+    [
+        ("skip", [[0, 0.5], [1, -1]], (), (1, 2, 3)),
+        ("clip", [[0, 0.5], [0, 1], [-1, 0], [1, -1]], (1, 3), (2,)),
+    ],
+)
+def test_items_out_of_range_are_clipped_or_left_out_and_named(policy, kept, clipped, skipped):
+    before = WILD.copy()
+    items, strays = FLOATS.within(WILD, policy)
+    np.testing.assert_array_equal(items, np.array(kept, np.float32))
+    assert items.dtype == np.float32
+    assert (strays.clipped, strays.skipped) == (clipped, skipped)
+    np.testing.assert_array_equal(WILD, before)
+    assert FLOATS.validate(items) is items
+
+
+def test_an_item_out_of_range_is_named_by_its_place_in_the_file():
+    with pytest.raises(InputRangeError, match=r"in \[-1, 1\], found 7.0 in item 101 at \[1\]"):
+        FLOATS.within(WILD, "error", first=100)
+    assert FLOATS.within(WILD, "skip", first=100)[1].skipped == (101, 102, 103)
+
+
+@pytest.mark.parametrize("policy", OUT_OF_RANGE)
+def test_what_is_inside_of_the_range_is_the_same_array_under_every_policy(policy):
+    items = np.ones((3, 2), np.float32)
+    kept, strays = FLOATS.within(items, policy)
+    assert kept is items and strays == Strays()
+    with pytest.raises(InputShapeError):
+        FLOATS.within(items[:0], policy)
+    with pytest.raises(InputTypeError):
+        FLOATS.within(items.astype(np.float64), policy)
+
+
+def test_where_an_array_is_one_item_a_value_out_of_range_concerns_all_of_it():
+    field = ItemContract("float32", ("height", "width"), (0.0, 1.0))
+    items = np.array([[0, 2], [1, 1]], np.float32)
+    kept, strays = field.within(items, "clip", several=False)
+    assert kept.tolist() == [[0, 1], [1, 1]] and strays == Strays(clipped=(0,))
+    kept, strays = field.within(items, "skip", several=False)
+    assert len(kept) == 0 and strays == Strays(skipped=(0,))
+    with pytest.raises(InputRangeError, match=r"found 2.0 at index \[0, 1\]"):
+        field.within(items, "error", several=False)
+
+
+def test_integers_outside_of_a_part_of_their_range_are_clipped_in_their_own_dtype():
+    items, strays = DIGITS.within(np.array([[0, 0, 255, 0], [1, 2, 3, 4]], np.uint8), "clip")
+    assert items.dtype == np.uint8 and items.tolist() == [[0, 0, 16, 0], [1, 2, 3, 4]] and strays.clipped == (0,)
+    with pytest.raises(SettingError, match="error, clip, skip"):
+        DIGITS.within(items, "drop")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
