@@ -194,7 +194,7 @@ class ItemContract(Record):
         gone = np.isnan(per_item).any(axis=inner) if policy == "clip" else stray
         strays = Strays(_places(stray & ~gone, first), _places(gone, first))
         kept = np.clip(per_item[~gone], self.numpy_dtype.type(low), self.numpy_dtype.type(high))
-        return (kept if per_item is items or not len(kept) else kept[0]), strays
+        return (kept if several or not len(kept) else kept[0]), strays
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of that shape has every axis as the contract wants it."""
@@ -269,7 +269,7 @@ def _fits(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> bool:
     )
 
 
-def _places(which: Array, first: int) -> tuple[int, ...]:
+def _places(which: Any, first: int) -> tuple[int, ...]:
     return tuple((np.flatnonzero(which) + first).tolist())
 
 
