@@ -10,6 +10,7 @@
           InputFileError                      a file of items that cannot be read
         SettingError (ValueError)           quality, budget, profile or limit out of its range             exit code 2
         BudgetError (ValueError)            not even quality 0 fits into max_bytes                         exit code 3
+        FolderError                         some of a folder's files failed, the others are done           exit code 3
         BundleError                         the codec's own files
           BundleNotFoundError (FileNotFoundError)  no bundle, ONNX file or ready codec of that name        exit code 2
           ManifestError (ValueError)          manifest.json or ONNX metadata is not what the schema says
@@ -17,7 +18,7 @@
           VariantError (LookupError)          the bundle has no such role and variant                      exit code 2
         KeyFileError (ValueError)           the file of keys that packets are sealed with                  exit code 2
         ProviderError (RuntimeError)        the execution provider is not there, or refused the model      exit code 7
-        ResourceError (RuntimeError)        this machine is short of memory or disk: nothing is wrong with the item   exit code 8
+        ResourceError (RuntimeError)        this machine is short of memory or disk; the item is fine     exit code 8
         ForkError (RuntimeError)            a model loaded before a fork is used after it                  exit code 1
         SelftestError (RuntimeError)        a bundle does not reproduce its golden packets here            exit code 6
         MissingExtraError (ImportError)     a command or a file type needs a library that is an extra      exit code 2
@@ -40,14 +41,40 @@
 `export` and `train` hang errors of their own below `LocalError` and `LatentwireError`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
 
 class LatentwireError(Exception):
     """Root of all errors that Latentwire raises on purpose.
 
-    ``exit_code`` is what the command line returns.
+    Attributes:
+        exit_code: what the command line returns.
+        file: the one file that it is about: a path, or "stdin"; None where it is about none.
+        place: where in that file, numbers by what they count: ``{"offset": 12}`` bytes, ``{"item": 100, "index": [7]}``;
+            None where it is not known.
     """
 
     exit_code = 1
+    file: str | None = None
+    place: Mapping[str, int | Sequence[int]] | None = None
+
+
+@contextmanager
+def about(file: object) -> Iterator[None]:
+    """Errors of this tree that leave the block are about that file, unless they say another one.
+
+    Args:
+        file: a path, or a name that stands for it.
+    """
+    try:
+        yield
+    except LatentwireError as error:
+        if error.file is None:
+            error.file = str(file)
+        raise
 
 
 class LocalError(LatentwireError):
@@ -92,6 +119,12 @@ class SettingError(LocalError, ValueError):
 
 class BudgetError(LocalError, ValueError):
     """Not even quality 0 fits into the bytes that were allowed."""
+
+    exit_code = 3
+
+
+class FolderError(LocalError):
+    """Some of a folder's files failed; the others are done. Its exit code is theirs, where they have one alike."""
 
     exit_code = 3
 
