@@ -232,7 +232,9 @@ class ItemContract(Record):
             place = np.unravel_index(int(np.argmin((items >= low) & (items <= high))), items.shape)
         at = [int(index) for index in place]
         where = f"in item {first + at[0]} at {at[1:]}" if several else f"at index {at}"
-        return InputRangeError(f"expected values in [{low:g}, {high:g}], found {items[place]} {where}")
+        error = InputRangeError(f"expected values in [{low:g}, {high:g}], found {items[place]} {where}")
+        error.place = {"item": first + at[0], "index": at[1:]} if several else {"index": at}
+        return error
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in manifests and metadata."""

@@ -53,8 +53,8 @@ class LatentwireError(Exception):
     Attributes:
         exit_code: what the command line returns.
         file: the one file that it is about: a path, or "stdin"; None where it is about none.
-        place: where in that file, numbers by what they count: ``{"offset": 12}`` bytes, ``{"item": 100, "index": [7]}``;
-            None where it is not known.
+        place: where in that file, numbers by what they count: ``{"offset": 12}`` in bytes,
+            ``{"item": 100, "index": [7]}``; None where it is not known.
     """
 
     exit_code = 1

@@ -30,7 +30,9 @@ Source = str | Path
 
 def bad_file(name: Source, offset: int, expected: str, found: str) -> InputFileError:
     """The error of a file whose first wrong byte is at ``offset``."""
-    return InputFileError(f"{name}, offset {offset}: expected {expected}, found {found}")
+    error = InputFileError(f"{name}, offset {offset}: expected {expected}, found {found}")
+    error.file, error.place = str(name), {"offset": offset}
+    return error
 
 
 def holds_array(file: BinaryIO) -> bool:
