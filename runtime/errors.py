@@ -15,6 +15,8 @@
           BundleNotFoundError (FileNotFoundError)  no bundle, ONNX file or ready codec of that name        exit code 2
           ManifestError (ValueError)          manifest.json or ONNX metadata is not what the schema says
           TamperedError (ValueError)          a file's bytes do not have the recorded SHA-256
+          ModelError (ValueError)             a model asks for what no codec needs, or does not do what it promises
+          TrustError (ValueError)             not the bundle that was pinned, or not signed by whom it should be
           VariantError (LookupError)          the bundle has no such role and variant                      exit code 2
         KeyFileError (ValueError)           the file of keys that packets are sealed with                  exit code 2
         ProviderError (RuntimeError)        the execution provider is not there, or refused the model      exit code 7
@@ -145,6 +147,14 @@ class ManifestError(BundleError, ValueError):
 
 class TamperedError(BundleError, ValueError):
     """Bytes that do not have the SHA-256 or the size that the manifest records."""
+
+
+class ModelError(BundleError, ValueError):
+    """A model that asks for what no codec needs (other files, endless loops), or that does not do what it promises."""
+
+
+class TrustError(BundleError, ValueError):
+    """A bundle that is not the one that was pinned, or that is not signed with the key that was asked for."""
 
 
 class VariantError(BundleError, LookupError):
