@@ -9,12 +9,10 @@ from urllib.parse import SplitResult
 import httpx
 
 from latentwire.runtime.errors import ManifestError
-from latentwire.runtime.send.link import Accepted, Access, Answer, Busy, Parcel, Refused, is_loopback
+from latentwire.runtime.send.link import Access, Answer, Busy, Parcel, is_loopback, verdict_on
 from latentwire.runtime.strictjson import parse
 
 PATH = "/v1/packets"
-REFUSALS = (400, 413, 415, 422)
-"""The packet is at fault, for good."""
 NEED_HAND = (401, 403, 404, 405)
 """The token, or the URL, is at fault."""
 NOT_NOW = (429, 503)
@@ -53,9 +51,9 @@ class HttpLink:
             with self._client.stream("POST", self._url, content=parcel.body, headers=headers) as response:
                 return _answer(response, _content(response), parcel.envelope.id)
         except httpx.TimeoutException as fault:
-            return Busy(f"expected an answer in time, found {_said(fault)}", is_packets=True)
+            return Busy(f"expected an answer in time, found {_said(fault)}", is_packets=True, kind="timeout")
         except (httpx.HTTPError, httpx.StreamError, RuntimeError) as fault:  # RuntimeError: closed in the meantime
-            return Busy(f"expected a connection to the server, found {_said(fault)}")
+            return Busy(f"expected a connection to the server, found {_said(fault)}", kind="no connection")
 
     def close(self) -> None:
         """Close all connections."""
@@ -77,20 +75,21 @@ def _content(response: httpx.Response) -> bytes:
 
 
 def _answer(response: httpx.Response, content: bytes, name: str) -> Answer:
-    told = _told(content)
+    told, status = _told(content), response.status_code
+    # A hotel's login page is a success, and a proxy's 413 looks like a refusal: only an answer that names the packet
+    # lets it leave the queue.
+    verdict = verdict_on(name, told)
+    if verdict is not None:
+        return verdict
     if response.is_success:
-        # A hotel's login page is a success, too: only an answer that names the packet lets it leave the spool.
-        if told.get("id") == name and told.get("status") in ("accepted", "duplicate"):
-            return Accepted()
-        return Busy(f"expected the server's answer for {name}, found status {response.status_code} from something else")
-    message = f"{told.get('error', 'status')} {response.status_code}: {told.get('message', response.reason_phrase)}"
-    if response.status_code in REFUSALS:
-        return Refused(str(told.get("error", response.status_code)), str(told.get("message", response.reason_phrase)))
+        found = f"status {status} from something else"
+        return Busy(f"expected the server's answer for {name}, found {found}", kind="something else")
     return Busy(
-        message,
+        f"{told.get('error', 'status')} {status}: {told.get('message', response.reason_phrase)}",
         retry_after=retry_after(response.headers.get("retry-after"), time.time()),
-        needs_hand=response.status_code in NEED_HAND,
-        is_packets=response.status_code not in (*NEED_HAND, *NOT_NOW),
+        needs_hand=status in NEED_HAND,
+        is_packets=status not in (*NEED_HAND, *NOT_NOW),
+        kind=f"status {status}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,13 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """The server has another content under this name, so it does not have this packet: a spool was copied."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Busy:
     """Not now: it stays in the spool and is sent again.
 
@@ -52,15 +60,38 @@ class Busy:
         retry_after: seconds that the server asked for.
         needs_hand: nothing but a person changes it, such as a wrong token.
         is_packets: the fault may be the packet's own: others go first, it must not be in their way.
+        kind: in a word; while it stays the same nothing new has happened. The message if empty.
     """
 
     message: str
     retry_after: float = 0.0
     needs_hand: bool = False
     is_packets: bool = False
+    kind: str = ""
 
 
-Answer = Accepted | Refused | Busy
+Verdict = Accepted | Refused | Conflict
+"""What only the server itself can say of a packet."""
+Answer = Verdict | Busy
+
+
+def verdict_on(name: str, told: Mapping[str, object]) -> Verdict | None:
+    """What the server says of the packet of that name; None where it speaks of another, or says nothing final.
+
+    A proxy's page, a hotel's login, another server's error: whatever does not name the packet is a fault of the way.
+
+    Args:
+        name: the envelope's id.
+        told: the JSON object of an answer.
+    """
+    if told.get("id") != name:
+        return None
+    status, message = told.get("status"), str(told.get("message", ""))
+    if status in ("accepted", "duplicate"):
+        return Accepted()
+    if status == "refused":
+        return Refused(str(told.get("error", "")), message)
+    return Conflict(message) if status == "conflict" else None
 
 
 class Link(Protocol):

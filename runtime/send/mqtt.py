@@ -1,7 +1,7 @@
 """MQTT 5: packets to a broker, the server's answers back through it.
 
     latentwire/v1/DEVICE/packets    QoS 1: one packet; the envelope's fields are user properties
-    latentwire/v1/DEVICE/answers    QoS 1: JSON with spool, sequence, status, error, message, retry_after
+    latentwire/v1/DEVICE/answers    QoS 1: JSON with spool, sequence, id, status, error, message, retry_after
 
 The broker's acknowledgement says that the broker has a packet. Only the server's answer lets it leave the spool.
 """
@@ -19,8 +19,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from latentwire.runtime.errors import ManifestError
-from latentwire.runtime.send.link import Accepted, Access, Answer, Busy, Parcel, Refused
+from latentwire.runtime.send.link import Access, Answer, Busy, Parcel, verdict_on
 from latentwire.runtime.strictjson import parse
+from latentwire.runtime.wire import Envelope
 
 PREFIX = "latentwire/v1/"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -32,7 +33,8 @@ NO_SUBSCRIBER = 0x10
 class _Waiting:
     """A packet on its way; the first answer counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
         self._arrived = threading.Event()
         self._answer: Answer = Busy("expected the server's answer through the broker in time, found none")
 
@@ -86,7 +88,7 @@ class MqttLink:
         if not self._ready.wait(self._timeout):
             return Busy(f"expected a broker, found {self._obstacle}")
         envelope = parcel.envelope
-        key, waiting = (envelope.spool, envelope.sequence), _Waiting()
+        key, waiting = (envelope.spool, envelope.sequence), _Waiting(envelope)
         with self._lock:
             self._waiting[key] = waiting
         try:
@@ -167,26 +169,27 @@ class MqttLink:
             found: Any = parse(bytes(message.payload), "answer")
         except ManifestError:
             return
-        answer = _answer(found) if isinstance(found, dict) else None
-        if answer is None:
+        if not isinstance(found, dict):
+            return
+        spool, sequence = found.get("spool"), found.get("sequence")
+        if not isinstance(spool, str) or not isinstance(sequence, int) or isinstance(sequence, bool):
             return
         with self._lock:
-            waiting = self._waiting.get((found["spool"], found["sequence"]))
-        if waiting is not None:
+            waiting = self._waiting.get((spool, sequence))
+        answer = None if waiting is None else _answer(found, waiting.envelope)
+        if waiting is not None and answer is not None:
             waiting.answer(answer)
 
 
-def _answer(told: dict[str, Any]) -> Answer | None:
-    """What an answer says; None where it says nothing that is known."""
-    status, message = told.get("status"), str(told.get("message", ""))
-    if not isinstance(told.get("spool"), str) or not isinstance(told.get("sequence"), int):
-        return None
-    if status in ("accepted", "duplicate"):
-        return Accepted()
-    if status == "refused":
-        return Refused(str(told.get("error", "")), message)
-    if status == "busy":
+def _answer(told: dict[str, Any], envelope: Envelope) -> Answer | None:
+    """What an answer for that packet's spool and sequence says; None where it says nothing that is known.
+
+    The topic names the device: an answer that has no id of its own names its packet by these three.
+    """
+    verdict = verdict_on(envelope.id, {"id": envelope.id} | told)
+    if verdict is None and told.get("status") == "busy":
         asked = told.get("retry_after")
         seconds = float(asked) if isinstance(asked, int | float) else 0.0
-        return Busy(message, retry_after=min(max(seconds, 0.0), MAX_RETRY_AFTER))
-    return None
+        message = str(told.get("message", ""))
+        return Busy(message, retry_after=min(max(seconds, 0.0), MAX_RETRY_AFTER), kind="busy")
+    return verdict

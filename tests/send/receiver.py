@@ -102,7 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.receiver.token is not None and self.headers["Authorization"] != f"Bearer {self.receiver.token}":
             self.say(401)
         elif envelope.sequence in self.receiver.refused:
-            self.say(422, {}, json.dumps({"error": "CodecError", "message": "expected another codec"}).encode())
+            told = {"status": "refused", "id": envelope.id, "error": "CodecError", "message": "expected another codec"}
+            self.say(422, {}, json.dumps(told).encode())
         elif envelope.sequence in self.receiver.failing:
             self.say(500)
         else:

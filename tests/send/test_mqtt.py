@@ -105,6 +105,9 @@ def test_packets_go_through_a_broker_and_leave_when_the_server_answers(make, bro
     service.script.append({"status": "refused", "error": "CodecError", "message": "of another codec"})
     service.extra = [b"{", b"[]", b'{"status": "accepted"}', b'{"status": "accepted", "spool": [], "sequence": {}}']
     sender = make(broker.url, timeout=0.5, in_flight=4)
+    stray = {"spool": sender.status().spool, "sequence": 0, "status": "refused", "error": "CodecError", "message": ""}
+    for change in ({"id": "gate-4.x.0"}, {"sequence": False}, {"status": "conflicted"}):
+        service.extra.append(json.dumps(stray | change).encode())
     for item in items[:30]:
         sender.put(item, {"lane": 1})
     assert sender.flush(20)

@@ -164,6 +164,28 @@ def test_whatever_the_server_does_each_packet_arrives_once_as_far_as_names_go(ma
     assert max(receiver.times.values()) > 1, "some came twice, under the same name"
 
 
+PAGE = b"<html><h1>Nothing to see</h1></html>"
+NAMELESS = b'{"status": "refused", "error": "CodecError", "message": "of another codec"}'
+MISNAMED = b'{"status": "refused", "id": "gate-4.x.0", "error": "CodecError", "message": "of another codec"}'
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@pytest.mark.parametrize("content", [PAGE, NAMELESS, MISNAMED, b'["refused"]'], ids=["page", "nameless", "other", "list"])
+def test_a_proxys_refusal_is_none_of_the_servers(make, receiver, items, status, content):
+    receiver.script.extend([(status, {"Content-Type": "text/html"}, content)] * 4)
+    sender = make(in_flight=3)
+    for item in items[:6]:
+        sender.put(item)
+    deadline = time.monotonic() + 10
+    while sender.status().last_error is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert str(status) in sender.status().last_error
+    assert sender.flush(10)
+    status = sender.status()
+    assert (status.sent, status.refused, status.dropped) == (6, 0, 0) and not receiver.script
+    assert sorted(sequence for _, sequence in receiver.packets) == list(range(6))
+
+
 def test_requests_go_side_by_side_over_few_connections(make, receiver, items):
     receiver.script.extend([0.05] * 16)
     sender = make(in_flight=4)
