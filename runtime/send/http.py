@@ -9,7 +9,8 @@ from urllib.parse import SplitResult
 import httpx
 
 from latentwire.runtime.errors import ManifestError
-from latentwire.runtime.send.link import Access, Answer, Busy, Parcel, is_loopback, verdict_on
+from latentwire.runtime.net import is_loopback
+from latentwire.runtime.send.link import Access, Answer, Busy, Parcel, verdict_on
 from latentwire.runtime.strictjson import parse
 
 PATH = "/v1/packets"

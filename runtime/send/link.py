@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,11 +131,3 @@ class Access:
             return ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
         except OSError as fault:
             raise SettingError(f"expected certificates (PEM) in {self.ca}, found: {fault}") from fault
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, told by its name alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

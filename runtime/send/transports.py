@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import SplitResult, urlsplit
 
 from latentwire.runtime.errors import MissingExtraError, SettingError
-from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link, is_loopback
+from latentwire.runtime.net import is_loopback
+from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link
 
 SCHEMES = ("http", "https", "mqtt", "mqtts")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from latentwire.runtime.errors import SettingError
+from latentwire.runtime.net import is_loopback
 from latentwire.runtime.session import Asked
 from latentwire.runtime.wire import MIN_PACKET_BYTES
 
@@ -43,6 +43,8 @@ class Bounds:
     latency_ms: int = 500
     """How long one batch may take, by what the packets before took: larger ones would let the next packet wait."""
     connections: int = 512
+    handshake_seconds: int = 5
+    """For a TLS handshake."""
     header_seconds: int = 10
     body_seconds: int = 20
     """For a body to arrive, and a second more for every 4 KiB of it."""
@@ -122,13 +124,3 @@ class Settings:
     def threads(self) -> int:
         """Workers as a number."""
         return self.workers or max(2, os.cpu_count() or 1)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
