@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from latentwire.runtime.bundle import Bundle, Identity
-from latentwire.runtime.errors import ProviderError
+from latentwire.runtime.bundle import Bundle, Identity, Trust
+from latentwire.runtime.errors import ProviderError, ResourceError
 from latentwire.runtime.session import Asked, Chosen, Placement, alternatives, profile_named
 from latentwire.runtime.source import Sessions, Source, open_source
 from latentwire.runtime.wire import Limits
@@ -33,14 +33,15 @@ class CodecHalf:
         providers: Asked = None,
         profile: str = "device",
         limits: Limits | None = None,
+        trust: Trust | None = None,
     ) -> None:
-        source = open_source(codec)
+        source = open_source(codec, trust)
         self._identity = source.identity
         self._limits = source.identity.limits.lowered_to(limits)
         self._profile = profile_named(profile)
         *others, last = alternatives(providers)
         for chosen in others:
-            with contextlib.suppress(ProviderError):
+            with contextlib.suppress(ProviderError, ResourceError):
                 self._load(source, variant, chosen)
                 return
         self._load(source, variant, last)

@@ -7,8 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from latentwire.runtime.bundle import EXACT, Bundle, Identity, find_codec, open_bundle, read_metadata
-from latentwire.runtime.errors import BundleNotFoundError, VariantError
+from latentwire.runtime.bundle import (
+    EXACT,
+    MAX_MODEL,
+    Bundle,
+    Identity,
+    Trust,
+    check_model,
+    find_codec,
+    open_bundle,
+    read_metadata,
+    read_regular,
+    split_pins,
+)
+from latentwire.runtime.errors import BundleNotFoundError, ModelError, VariantError
 from latentwire.runtime.session import CPU, ON_CPU, Chosen, Profile, Session
 
 CODER = ("pack", "unpack")
@@ -49,12 +61,14 @@ class _BundleSource:
 
 
 class _FileSource:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust: Trust) -> None:
         try:
-            self._data = path.read_bytes()
+            self._data = read_regular(path, MAX_MODEL)
         except OSError as fault:
             raise BundleNotFoundError(f"expected an ONNX file at {path}, found: {fault}") from fault
         self._path, self._metadata = path, read_metadata(self._data, str(path))
+        trust.check_lone(self._data, self._metadata.identity.codec_id, str(path))
+        check_model(self._data, str(path))
         self.identity = self._metadata.identity
 
     def variant_for(self, role: str, provider: str) -> str:
@@ -72,18 +86,31 @@ class _FileSource:
         return self._data
 
 
-def open_source(codec: str | Path | Bundle) -> Source:
+def open_source(codec: str | Path | Bundle, trust: Trust | None = None) -> Source:
     """The models of a bundle (open, by path, by the name of a ready codec) or of one ONNX file.
+
+    Args:
+        codec: a text may end with pins: ``photo@sha256:HEX``.
+        trust: what it has to be, beside these pins.
 
     Raises:
         BundleError: see `open_bundle`.
     """
     if isinstance(codec, Bundle):
+        if trust is not None:
+            codec.check_trust(trust)
         return _BundleSource(codec)
-    path = find_codec(codec)
-    if path.is_file() and path.suffix == ".onnx":
-        return _FileSource(path)
-    return _BundleSource(open_bundle(path))
+    name, pins = split_pins(codec)
+    path = find_codec(name)
+    if path.suffix == ".ort" and not path.is_dir():
+        raise ModelError(
+            f"{path}: expected a bundle or an ONNX file, found a model in ONNX Runtime's own format, which is not "
+            "judged here: name the bundle that it was made of"
+        )
+    trust = (trust or Trust()).also(pins)
+    if path.suffix == ".onnx" and not path.is_dir():
+        return _FileSource(path, trust)
+    return _BundleSource(open_bundle(path, trust))
 
 
 class Sessions:
@@ -110,6 +137,14 @@ class Sessions:
     def holds(self, *roles: str) -> bool:
         """Whether the source has all of these roles."""
         return all(self._source.has(role, self._variant_of(role)) for role in roles)
+
+    def read(self, role: str) -> bytes:
+        """The bytes of a role's model, checked.
+
+        Raises:
+            VariantError: there is no such model.
+        """
+        return self._source.read(role, self._variant_of(role))
 
     def __getitem__(self, role: str) -> Session:
         found = self._made.get(role)

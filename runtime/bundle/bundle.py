@@ -9,73 +9,26 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import zipfile
-import zlib
-from dataclasses import dataclass
+import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from latentwire.runtime.bundle.identity import SCHEMA, Metadata
+from latentwire.runtime.bundle.judge import MAX_MODEL, check_model
 from latentwire.runtime.bundle.manifest import MANIFEST, FileRef, Manifest, ModelFile
 from latentwire.runtime.bundle.onnxfile import read_metadata
+from latentwire.runtime.bundle.storage import Folder, Storage, Zip
+from latentwire.runtime.bundle.trust import Trust, pin_of, split_pins
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import BundleNotFoundError, ManifestError, TamperedError
+from latentwire.runtime.errors import BundleNotFoundError, ManifestError, ModelError, TamperedError
 from latentwire.runtime.strictjson import parse
 
 __all__ = ["MANIFEST", "SCHEMA", "Bundle", "Manifest", "find_codec", "open_bundle"]
 
 MAX_MANIFEST = 1 << 24
-MAX_GOLDEN = 1 << 30
-
-
-class Storage(Protocol):
-    """Where a bundle's files lie."""
-
-    def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a file of at most ``limit`` bytes; FileNotFoundError or TamperedError otherwise."""
-
-
-@dataclass(frozen=True)
-class _Folder:
-    path: Path
-
-    def read(self, name: str, limit: int) -> bytes:
-        with (self.path / name).open("rb") as file:
-            data = file.read(limit + 1)
-        return _within(name, data, limit)
-
-
-class _Zip:
-    def __init__(self, path: Path) -> None:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                found = [name for name in archive.namelist() if name.rpartition("/")[2] == MANIFEST]
-        except (zipfile.BadZipFile, OSError) as fault:
-            raise ManifestError(
-                f"{path}: expected a bundle as a zip, found a file that cannot be read: {fault}"
-            ) from fault
-        if len(found) != 1 or found[0].count("/") > 1:
-            raise ManifestError(f"{path}: expected one {MANIFEST} at the top or in one folder, found {found or 'none'}")
-        self.path, self._prefix = path, found[0].removesuffix(MANIFEST)
-
-    def read(self, name: str, limit: int) -> bytes:
-        """At most ``limit`` bytes are unpacked, whatever the archive says of itself."""
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(self._prefix + name) as member:
-                data = member.read(limit + 1)
-        except KeyError as fault:
-            raise FileNotFoundError(f"{name} is not in {self.path}") from fault
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as fault:
-            raise TamperedError(f"{self.path}: expected to unpack {name}, found {fault}: get it again") from fault
-        return _within(name, data, limit)
-
-
-def _within(name: str, data: bytes, limit: int) -> bytes:
-    if len(data) > limit:
-        raise TamperedError(f"{name}: expected at most {limit} bytes, found more: get the bundle again")
-    return data
+MAX_GOLDEN = 1 << 28
 
 
 class Bundle:
@@ -86,26 +39,50 @@ class Bundle:
         manifest: its manifest.
     """
 
-    def __init__(self, path: Path, storage: Storage) -> None:
+    def __init__(self, path: Path, storage: Storage, trust: Trust | None = None) -> None:
         self.path = path
         self._storage = storage
         try:
-            data = storage.read(MANIFEST, MAX_MANIFEST)
+            self._head = storage.read(MANIFEST, MAX_MANIFEST)
         except OSError as fault:
             raise BundleNotFoundError(f"expected a bundle at {path}, found no readable {MANIFEST}: {fault}") from fault
-        self.manifest = Manifest.from_json(parse(data, str(path / MANIFEST)), str(path / MANIFEST))
+        if trust is not None:  # before anything else is made of these bytes
+            trust.check_bytes(self._head, str(path / MANIFEST))
+            trust.check_signature(storage, self._head, str(path))
+        self.manifest = Manifest.from_json(parse(self._head, str(path / MANIFEST)), str(path / MANIFEST))
+        if trust is not None:
+            trust.check_codec(self.manifest.codec_id, str(path))
+
+    @property
+    def pin(self) -> str:
+        """What pins this very bundle: ``sha256:HEX`` of its manifest.json."""
+        return pin_of(self._head)
+
+    def check_trust(self, trust: Trust) -> None:
+        """Nothing, if the bundle is what it has to be; `open_bundle` asks before it reads the manifest.
+
+        Raises:
+            TrustError: it is another, or not signed with the key.
+        """
+        trust.check_bytes(self._head, str(self.path / MANIFEST))
+        trust.check_signature(self._storage, self._head, str(self.path))
+        trust.check_codec(self.manifest.codec_id, str(self.path))
 
     def read_model(self, role: str, variant: str) -> bytes:
-        """Bytes of one ONNX file, their hash and their metadata checked.
+        """Bytes of one ONNX file; their hash, their metadata and what they ask for are checked.
 
         Raises:
             VariantError: the bundle has none of that role and variant.
             TamperedError: the bytes are not those that the manifest records, or belong to another codec.
+            ModelError: the model asks for what no codec needs; see `check_model`.
         """
         entry = self.manifest.model(role, variant)
+        if entry.size > MAX_MODEL:
+            raise ModelError(f"{entry.file}: expected a model of at most {MAX_MODEL} bytes, found {entry.size}")
         data = self._read(FileRef(entry.file, entry.sha256), entry.size)
         if len(data) != entry.size:
             raise TamperedError(f"{entry.file}: expected {entry.size} bytes, found {len(data)}: get the bundle again")
+        check_model(data, entry.file)
         self._check_metadata(entry, data)
         return data
 
@@ -121,12 +98,7 @@ class Bundle:
         Raises:
             TamperedError: the bytes are not those that the manifest records.
         """
-        data = self.read_file(reference)
-        try:
-            array: Array = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError) as fault:
-            raise ManifestError(f"{reference.file}: expected a .npy file, found {fault}") from fault
-        return array
+        return _array(self.read_file(reference), reference.file)
 
     def read_file(self, reference: FileRef) -> bytes:
         """The bytes of a golden file, their hash checked.
@@ -162,18 +134,39 @@ class Bundle:
         return data
 
 
-def open_bundle(codec: str | Path) -> Bundle:
+def _array(data: bytes, where: str) -> Array:
+    """The array of an .npy file; nothing is allocated that is not there."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, transposed, dtype = read_header(file)
+    except ValueError as fault:
+        raise ManifestError(f"{where}: expected a .npy file, found {fault}") from fault
+    values, wanted = data[file.tell() :], math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or len(values) != wanted:
+        raise ManifestError(
+            f"{where}: expected numbers of dtype {dtype} and shape {list(shape)} in {wanted} bytes, found {len(values)}"
+        )
+    array: Array = np.frombuffer(values, dtype).reshape(shape, order="F" if transposed else "C")
+    return array
+
+
+def open_bundle(codec: str | Path, trust: Trust | None = None) -> Bundle:
     """Open a bundle and check its manifest; files are checked when they are read.
 
     Args:
-        codec: folder, zip, or name of a ready codec.
+        codec: folder, zip, or name of a ready codec; a text may end with pins (see `Trust`): ``photo@sha256:HEX``.
+        trust: what it has to be, beside these pins.
 
     Raises:
         BundleNotFoundError: there is none.
+        TrustError: it is not the one that was pinned, or not signed with the key.
         ManifestError: its manifest does not follow the schema.
     """
-    path = find_codec(codec)
-    return Bundle(path, _Folder(path) if path.is_dir() else _Zip(path))
+    name, pins = split_pins(codec)
+    path = find_codec(name)
+    return Bundle(path, Folder(path) if path.is_dir() else Zip(path), (trust or Trust()).also(pins))
 
 
 def find_codec(codec: str | Path) -> Path:
