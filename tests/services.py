@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.routing import BaseRoute
 
 from latentwire.runtime.serve.http import create_app
-from latentwire.runtime.serve.server import uvicorn_config
+from latentwire.runtime.serve.server import Server
 from latentwire.runtime.serve.settings import Bounds, Settings
 from latentwire.runtime.wire.envelope import Envelope
 
@@ -57,7 +56,7 @@ class Running:
     folder: Path
     client: httpx.Client
     process: subprocess.Popen[bytes] | None = None
-    server: uvicorn.Server | None = None
+    server: Server | None = None
 
     @property
     def sink(self) -> Path:
@@ -87,7 +86,7 @@ def in_thread(
         settings["open_to_all"] = True
     found = Settings(bundles, settings.pop("sink", str(folder / "sink")), folder / "inbox", port=0, **settings)
     app = create_app(found, routes)
-    server = uvicorn.Server(uvicorn_config(app, found))
+    server = Server(app, found)
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)
@@ -103,15 +102,19 @@ def in_thread(
 
 @contextmanager
 def in_process(
-    folder: Path, *options: str, codecs: tuple[str, ...] = ("mnist",), verify: ssl.SSLContext | bool = True
+    folder: Path,
+    *options: str,
+    codecs: tuple[str, ...] = ("mnist",),
+    verify: ssl.SSLContext | bool = True,
+    start: Sequence[str] = ("-m", "latentwire.runtime"),
 ) -> Iterator[Running]:
     """`latentwire serve` as a process of its own."""
     folder.mkdir(exist_ok=True)
     with (folder / "log").open("ab") as log:
         begins = log.tell()
-        command = [sys.executable, "-m", "latentwire.runtime", "serve", *codecs, "--sink", str(folder / "sink")]
+        command = [sys.executable, *start, "serve", *codecs, "--sink", str(folder / "sink")]
         command += ["--inbox", str(folder / "inbox"), "--port", "0", *options]
-        command += [] if {"--tokens", "--demo"} & set(options) else ["--no-auth"]
+        command += [] if {"--tokens", "--demo", "--no-auth"} & set(options) else ["--no-auth"]
         process = subprocess.Popen(command, stderr=log, cwd=folder)
     try:
         until(lambda: process.poll() is not None or "url" in last_event(folder / "log", begins, "listening"))

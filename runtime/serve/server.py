@@ -1,35 +1,65 @@
-"""The service as a process: uvicorn, signals, and an end that finishes what was begun."""
+"""The service as a process: uvicorn, its listeners, signals, and an end that finishes what was begun."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import signal
+import socket
+import sys
+import threading
 from collections.abc import Iterator, Sequence
-from socket import socket as Socket
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
+from latentwire.runtime.errors import SettingError
 from latentwire.runtime.serve.connection import guarded
 from latentwire.runtime.serve.http import create_app
+from latentwire.runtime.serve.listener import Listener
 from latentwire.runtime.serve.logs import event
+from latentwire.runtime.serve.places import Places
 from latentwire.runtime.serve.service import Service
 from latentwire.runtime.serve.settings import Settings
 
+if TYPE_CHECKING:
+    from asyncio.base_events import Server as AsyncioServer
+
 KEEP_ALIVE_SECONDS = 30
-BACKLOG = 512
+BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
+STARTUP_FAILURE = 3
+"""Uvicorn's exit code where an application does not start."""
+DESCRIPTORS = 256
+"""For all but connections: inbox, sink, models, a broker."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, told to end by SIGTERM or SIGINT, which first drain the service; a second one ends at once."""
+    """uvicorn with listeners of our own.
 
-    service: Service
+    SIGTERM and SIGINT end it, and first drain the service; a second one ends it at once.
+
+    Args:
+        app: the service as an application.
+        settings: the whole service.
+    """
+
+    def __init__(self, app: Starlette, settings: Settings) -> None:
+        self.places = Places(settings.bounds.connections)
+        super().__init__(uvicorn_config(app, settings, self.places))
+        self._handshake_seconds = settings.bounds.handshake_seconds
+        self.service: Service = app.state.service
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Uvicorn would stop listening at once, and end as if the signal had killed it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the business of whoever has that one
+            return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_end)
@@ -49,14 +79,77 @@ class Server(uvicorn.Server):
         await asyncio.to_thread(self.service.drain)
         self.should_exit = True
 
-    async def startup(self, sockets: list[Socket] | None = None) -> None:
-        """Listen, and say where."""
-        await super().startup(sockets)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where.
+
+        Raises:
+            SettingError: nobody can listen there.
+        """
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        try:
+            listening = sockets or _listening(self.config.host, self.config.port)
+        except SettingError:
+            await self.lifespan.shutdown()
+            raise
+        protocol: Any = self.config.http_protocol_class
+        facts = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        listener = Listener(
+            listening,
+            lambda place: cast("asyncio.Protocol", protocol(place=place, **facts)),
+            self.places,
+            self.config.ssl,
+            self._handshake_seconds,
+        )
+        listener.start()
+        self.servers = [cast("AsyncioServer", listener)]
+        self.started = True
         scheme = "https" if self.config.is_ssl else "http"
-        for server in self.servers:
-            for socket in server.sockets:
-                host, port = socket.getsockname()[:2]
-                event("listening", url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        for found in listening:
+            host, port = found.getsockname()[:2]
+            event("listening", url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """Sockets for every address of a name that this machine has; where the port is 0, all have the same free one.
+
+    Raises:
+        SettingError: there is none, or the port is taken.
+    """
+    found: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                found.append(_listening_at(family, str(address[0]), port))
+                port = found[-1].getsockname()[1]
+            except OSError as fault:
+                if fault.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = fault
+        if missing is not None and not found:
+            raise missing
+    except OSError as fault:
+        for one in found:
+            one.close()
+        raise SettingError(f"expected an address to listen at, found {host}, port {port}: {fault}") from fault
+    return found
+
+
+def _listening_at(family: int, host: str, port: int) -> socket.socket:
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        found.bind((host, port))
+        found.listen(BACKLOG)
+        found.setblocking(False)
+    except OSError:
+        found.close()
+        raise
+    return found
 
 
 def run(settings: Settings, routes: Sequence[BaseRoute] = ()) -> None:
@@ -73,28 +166,42 @@ def run(settings: Settings, routes: Sequence[BaseRoute] = ()) -> None:
     service: Service = app.state.service
     service.start()  # what is wrong with the inbox is said here, not by uvicorn
     try:
-        server = Server(uvicorn_config(app, settings))
-        server.service = service
+        server = Server(app, settings)
+        have_descriptors(settings.bounds.connections + DESCRIPTORS)
         asyncio.run(server.serve())
     finally:
         service.close()
     event("ended")
 
 
-def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
+def have_descriptors(wanted: int) -> None:
+    """Have the system allow so many open files, if it lets us; say so otherwise."""
+    try:
+        import resource  # not on Windows, which has no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < wanted:
+        event("descriptors", logging.WARNING, wanted=wanted, found=possible)
+
+
+def uvicorn_config(app: Starlette, settings: Settings, places: Places) -> uvicorn.Config:
     """Uvicorn's settings, with the guarded connection."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=guarded(settings.bounds),
+        http=guarded(settings.bounds, places),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.bounds.drain_seconds,
         ssl_certfile=settings.certificate,

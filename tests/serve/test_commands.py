@@ -4,15 +4,11 @@ import json
 import ssl
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import certificate
 from services import envelope, events, in_process, last_event, until
 
 from latentwire.runtime.serve.tokens import digest_of
@@ -53,23 +49,6 @@ def test_without_the_extra_it_says_which_to_install(tmp_path: Path):
     assert done.returncode == 2 and "pip install 'latentwire[serve]'" in done.stderr
     assert latentwire("token", "a", "--tokens", tmp_path / "tokens", code=code).returncode == 0
     assert "\n  serve " in latentwire("--help", code=code).stdout
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([]), datetime.now(timezone.utc)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "certificate.pem").write_bytes(built.public_bytes(pem))
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return folder / "certificate.pem", folder / "key.pem"
 
 
 def test_tls_and_tokens_in_a_process_whose_log_is_json(tmp_path: Path, packet: bytes):
