@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from latentwire.runtime.bundle import read_cost
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputTypeError, RemoteError
+from latentwire.runtime.session import Chosen
+from latentwire.runtime.source import Source
 from latentwire.runtime.wire import (
     DEFAULT_MAX_PACKET,
     LENGTH,
     MAX_PIXELS,
     Damaged,
+    Header,
     Packet,
     Status,
     TiledPicture,
     check_packet,
     decode_tiles,
-    parse_header,
     read_stream,
     verdict,
 )
 
 DEFAULT_BATCH = 64
-BATCH_PIXELS = 1 << 22
-"""Pixels that one synthesis makes of several pictures, at most: ten of 768 x 512."""
+BATCH_BYTES = 3 << 22
+"""Bytes that one synthesis makes of several packets, at most: ten pictures in colour of 768 x 512."""
 Bytes = bytes | bytearray | memoryview
 Feed = dict[str, Array]
 """What a synthesis transform takes for one packet, by name."""
@@ -58,10 +61,22 @@ class Decoder(CodecHalf):
     _ROLE = "decoder"
     _PIECES = ("synthesis", "unpack")
 
+    def _load(self, source: Source, variant: str | None, providers: tuple[Chosen, ...]) -> None:
+        super()._load(source, variant, providers)
+        role = "unpack" if self._by_pieces else self._ROLE
+        self._limits = replace(self._limits, cost=read_cost(self._sessions.read(role), role, len(self._limits.size)))
+
     @property
     def contract(self) -> ItemContract:
         """dtype, shape and range of what comes out."""
         return self._identity.output
+
+    def work_bytes(self, header: Header) -> int:
+        """Bytes of the items of a packet as they are worked on: of a picture whole blocks, in colour.
+
+        It may be more than they have in the end, and is what memory and time go by.
+        """
+        return self._limits.work(header.size) * self.contract.item_bytes
 
     def decode(self, packet: Bytes) -> Array:
         """The items of one packet, of the contract's dtype and shape ([N, D] for vectors, [H, W, C] for a picture).
@@ -187,21 +202,19 @@ class Decoder(CodecHalf):
         return dict(zip(names, self._unpack(packet, names), strict=True))
 
     def _shared(self, packets: Sequence[Bytes]) -> Iterator[list[int]]:
-        """Which of them one synthesis serves: all items; pictures of one size, up to `BATCH_PIXELS`.
+        """Which of them one synthesis serves, up to `BATCH_BYTES`: all items; pictures of one size.
 
         By what their headers say: no more is unpacked at once than a synthesis takes.
         """
-        if self.batches:
-            yield list(range(len(packets)))
-            return
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
         for at, packet in enumerate(packets):
-            header = _caught(parse_header, _bytes(packet))
-            groups.setdefault(() if isinstance(header, RemoteError) else header.size, []).append(at)
-        for size, group in groups.items():
-            most = max(1, BATCH_PIXELS // max(1, math.prod(size[:2])))
-            for begin in range(0, len(group), most):
-                yield group[begin : begin + most]
+            header = _caught(self._header, packet)
+            # One that is refused here is refused again in its place, which costs nothing.
+            refused = isinstance(header, RemoteError)
+            size = () if refused or self.batches else header.size
+            groups.setdefault(size, []).append((at, 0 if refused else self.work_bytes(header)))
+        for group in groups.values():
+            yield from _filled(group, BATCH_BYTES)
 
     def _decoded_together(self, packets: list[Bytes]) -> list[Array | RemoteError]:
         """As `decode_each`, in one synthesis."""
@@ -219,9 +232,12 @@ class Decoder(CodecHalf):
         return np.split(output, np.cumsum(lengths)[:-1])
 
     def _checked(self, packet: Bytes) -> Array:
-        data = _bytes(packet)
-        check_packet(data, self._identity.codec_digest, self._limits)
-        return np.frombuffer(data, np.uint8)
+        self._header(packet)
+        return np.frombuffer(_bytes(packet), np.uint8)
+
+    def _header(self, packet: Bytes) -> Header:
+        """The packet's, after every check that needs no model."""
+        return check_packet(_bytes(packet), self._identity.codec_digest, self._limits)
 
     def _map(self, work: Callable[[Bytes], Feed | RemoteError], packets: list[Bytes]) -> list[Feed | RemoteError]:
         if self._profile.unpack_threads == 1:
@@ -230,6 +246,20 @@ class Decoder(CodecHalf):
 
         with ThreadPoolExecutor(self._profile.unpack_threads) as pool:
             return list(pool.map(work, packets))
+
+
+def _filled(entries: Iterable[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """(Place, bytes) each, in order, as groups of places of at most so many bytes; one entry alone may have more."""
+    group: list[int] = []
+    total = 0
+    for at, weight in entries:
+        if group and total + weight > most:
+            yield group
+            group, total = [], 0
+        group.append(at)
+        total += weight
+    if group:
+        yield group
 
 
 def _check_status(status: Array) -> None:

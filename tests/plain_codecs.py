@@ -52,7 +52,7 @@ WINDOW_BODY = f"""
   row = Reshape(unsigned, column_shape)
 {in_bytes("flat", "row", "bytes_of_two")}
 """
-# Header fields of four bytes, one lane whose state is 0, the values as they are, Adler-32.
+# Header fields as narrow as they can be, one lane whose state is 0, the values as they are, Adler-32.
 ENCODER = """
 <ir_version: 9, opset_import: ["" : 20]>
 encoder (INPUT input, uint8 quality) => (uint8[n] packet) {
@@ -60,21 +60,41 @@ encoder (INPUT input, uint8 quality) => (uint8[n] packet) {
   one = Constant <value_ints = [1]> ()
   zero = Constant <value_int = 0> ()
   unit = Constant <value_int = 1> ()
-  overhead = Constant <value_ints = [OVERHEAD]> ()
+  overheads = Constant <value_ints = [OVERHEADS]> ()
+  first_two = Constant <value_ints = [0, 1]> ()
+  narrow = Constant <value_ints = [255, 65535]> ()
+  first = Constant <value_ints = [0]> ()
+  widths = Constant <value_ints = [1, 2, 4]> ()
+  sixteen = Constant <value_int = 16> ()
   places = Constant <value = int64[1, 4] {1, 256, 65536, 16777216}> ()
   column_shape = Constant <value_ints = [-1, 1]> ()
+  four_columns = Constant <value_ints = [-1, 4]> ()
   bytes_of_two = Constant <value = int64[1, 2] {1, 256}> ()
   byte = Constant <value_int = 256> ()
   prime = Constant <value_int = 65521> ()
   start = Constant <value = uint8[7] {START}> ()
-  layout = Constant <value = uint8[1] {LAYOUT}> ()
+  dimensions = Constant <value_int = LAYOUT> ()
   states = Constant <value = uint8[4] {0, 0, 0, 0}> ()
 BODY
   count = Shape(flat)
-  length = Add(count, overhead)
+  lengths = Add(count, overheads)
+  largest = ReduceMax <keepdims = 1> (size)
+  shorter = Gather(lengths, first_two)
+  biggest = Max(largest, shorter)
+  is_wider = Greater(biggest, narrow)
+  wider = Cast <to = 7> (is_wider)
+  width_log2 = ReduceSum <keepdims = 1> (wider)
+  width = Gather(widths, width_log2)
+  length = Gather(lengths, width_log2)
   numbers = Concat <axis = 0> (size, length)
   column = Unsqueeze(numbers, one)
 FIELDS
+  field_rows = Reshape(field_wide, four_columns)
+  field_used = Slice(field_rows, first, width, one)
+  field_bytes = Reshape(field_used, minus)
+  width_bits = Mul(width_log2, sixteen)
+  layout_wide = Add(width_bits, dimensions)
+  layout = Cast <to = 2> (layout_wide)
   level = Reshape(quality, minus)
   content = Concat <axis = 0> (start, level, layout, field_bytes, states, flat)
   values = Cast <to = 7> (content)
@@ -96,36 +116,55 @@ CHECKSUM
 }
 """
 
+DECODER_HEAD = """
+  eight = Constant <value_ints = [8]> ()
+  nine = Constant <value_ints = [9]> ()
+  body_end = Constant <value_ints = [-4]> ()
+  axis = Constant <value_ints = [1]> ()
+  sixteen = Constant <value_int = 16> ()
+  four = Constant <value_int = 4> ()
+  start = Constant <value_ints = [13]> ()
+  fields = Constant <value_int = FIELDS> ()
+  widths = Constant <value_ints = [1, 2, 4, 1]> ()
+  status = Constant <value = uint8 {0}> ()
+  layout_byte = Slice(packet, eight, nine)
+  layout = Cast <to = 7> (layout_byte)
+  layout_high = Div(layout, sixteen)
+  width_log2 = Mod(layout_high, four)
+  width = Gather(widths, width_log2)
+  field_bytes = Mul(width, fields)
+  body_at = Add(field_bytes, start)
+  body = Slice(packet, body_at, body_end)
+"""
+"""Where the body is: behind a lane and fields of the width that the layout byte says."""
 PICTURE_DECODER = """
 <ir_version: 9, opset_import: ["" : 20]>
 decoder (uint8[n] packet) => (uint8[H, W, C] output, uint8 status) {
-  nine = Constant <value_ints = [9]> ()
-  size_end = Constant <value_ints = [21]> ()
-  body_at = Constant <value_ints = [29]> ()
-  body_end = Constant <value_ints = [-4]> ()
-  square = Constant <value_ints = [3, 4]> ()
-  places = Constant <value = int64[4] {1, 256, 65536, 16777216}> ()
-  axis = Constant <value_ints = [1]> ()
-  status = Constant <value = uint8 {0}> ()
+HEAD
+  first = Constant <value_ints = [0]> ()
+  three = Constant <value_ints = [3]> ()
+  all_places = Constant <value = int64[4] {1, 256, 65536, 16777216}> ()
+  places = Slice(all_places, first, width)
+  square = Concat <axis = 0> (three, width)
+  size_length = Mul(width, three)
+  size_end = Add(size_length, nine)
   size_bytes = Slice(packet, nine, size_end)
 NUMBERS
-  body = Slice(packet, body_at, body_end)
   output = Reshape(body, size)
 }
-""".replace("NUMBERS", of_bytes("size", "size_bytes", "square", "places"))
+"""
+PICTURE_DECODER = PICTURE_DECODER.replace("HEAD", DECODER_HEAD.replace("FIELDS", "4")).replace(
+    "NUMBERS", of_bytes("size", "size_bytes", "square", "places")
+)
 WINDOW_DECODER = """
 <ir_version: 9, opset_import: ["" : 20]>
 decoder (uint8[n] packet) => (int16[N, 8, 2] output, uint8 status) {
-  body_at = Constant <value_ints = [21]> ()
-  body_end = Constant <value_ints = [-4]> ()
+HEAD
   pair_shape = Constant <value_ints = [-1, 2]> ()
   window_shape = Constant <value_ints = [-1, 8, 2]> ()
   bytes_of_two = Constant <value = int64[2] {1, 256}> ()
   half = Constant <value_int = 32768> ()
   whole = Constant <value_int = 65536> ()
-  axis = Constant <value_ints = [1]> ()
-  status = Constant <value = uint8 {0}> ()
-  body = Slice(packet, body_at, body_end)
 NUMBERS
   raised = Add(unsigned, half)
   wrapped = Mod(raised, whole)
@@ -133,7 +172,10 @@ NUMBERS
   small = Cast <to = 5> (signed)
   output = Reshape(small, window_shape)
 }
-""".replace("NUMBERS", of_bytes("unsigned", "body", "pair_shape", "bytes_of_two"))
+"""
+WINDOW_DECODER = WINDOW_DECODER.replace("HEAD", DECODER_HEAD.replace("FIELDS", "2")).replace(
+    "NUMBERS", of_bytes("unsigned", "body", "pair_shape", "bytes_of_two")
+)
 
 
 def encoder(identity: Identity, values: str, body: str) -> str:
@@ -143,10 +185,10 @@ def encoder(identity: Identity, values: str, body: str) -> str:
     parts = {
         "INPUT": values,
         "BODY": body,
-        "FIELDS": in_bytes("field_bytes", "column", "places"),
+        "FIELDS": in_bytes("field_wide", "column", "places"),
         "CHECKSUM": in_bytes("checksum", "adler", "places"),
-        "OVERHEAD": str(9 + 4 * (dimensions + 1) + 4 + 4),
-        "LAYOUT": str(dimensions - 1 << 6 | 2 << 4),
+        "OVERHEADS": ", ".join(str(9 + width * (dimensions + 1) + 4 + 4) for width in (1, 2, 4)),
+        "LAYOUT": str(dimensions - 1 << 6),
         "START": f"76, 87, 1, {digest}",
     }
     text = ENCODER

@@ -1,5 +1,17 @@
 """What goes over the wire, as bytes: packets, streams of them, tiles, envelopes, seals. No model is run here."""
 
+from latentwire.runtime.wire.cost import (
+    BYTE_UNITS,
+    FREQUENCY_SUM,
+    LANE_ELEMENTS,
+    LANE_UNITS,
+    LEAST_LANE_BYTES,
+    MAX_STEPS,
+    MOST_LANES,
+    Cost,
+    cost_of_items,
+    cost_of_pictures,
+)
 from latentwire.runtime.wire.envelope import HEADER, MAX_FIELD, MAX_SEQUENCE, Envelope, Notes
 from latentwire.runtime.wire.mosaic import MAX_PIXELS, Hole, Mosaic, TiledPicture, decode_tiles, raise_first
 from latentwire.runtime.wire.packet import (
@@ -13,6 +25,7 @@ from latentwire.runtime.wire.packet import (
     PACKET_VERSION,
     PREFIX_BYTES,
     STATE_BYTES,
+    TILE_MAGIC,
     WIDTHS,
     Header,
     Limits,
@@ -44,12 +57,17 @@ from latentwire.runtime.wire.tiles import (
 )
 
 __all__ = [
+    "BYTE_UNITS",
     "CHECKSUM_BYTES",
     "CODEC_BYTES",
     "DEFAULT_MAX_PACKET",
     "DEFAULT_OVERLAP",
     "DEFAULT_TILE",
+    "FREQUENCY_SUM",
     "HEADER",
+    "LANE_ELEMENTS",
+    "LANE_UNITS",
+    "LEAST_LANE_BYTES",
     "LENGTH",
     "MAGIC",
     "MAX_DIMENSIONS",
@@ -58,13 +76,17 @@ __all__ = [
     "MAX_LANES_LOG2",
     "MAX_PIXELS",
     "MAX_SEQUENCE",
+    "MAX_STEPS",
     "MIN_PACKET_BYTES",
+    "MOST_LANES",
     "OVERHEAD",
     "PACKET_VERSION",
     "PREFIX_BYTES",
     "STATE_BYTES",
     "TILE_BYTES",
+    "TILE_MAGIC",
     "WIDTHS",
+    "Cost",
     "Damaged",
     "Envelope",
     "Header",
@@ -79,6 +101,8 @@ __all__ = [
     "TiledPicture",
     "check_packet",
     "check_tiling",
+    "cost_of_items",
+    "cost_of_pictures",
     "decode_tiles",
     "draw_key",
     "encode_tiles",

@@ -16,7 +16,8 @@ All numbers are little-endian.
     ..      m        escapes: LEB128 of zigzag(symbol), 1..5 bytes each, in element order
     last 4  4        Adler-32 (RFC 1950, section 8.2) of every byte before it
 
-``width`` is the smallest that holds every dimension and the length. Header and checksum of one vector are 15 bytes.
+``width`` is the smallest that holds every dimension and the length: one content has one packet, and one hash. Header
+and checksum of one vector are 15 bytes.
 
 The checks come in the order in which the decoder graph makes them too; every length is checked before anything is
 allocated by it.
@@ -43,6 +44,7 @@ from latentwire.runtime.errors import (
     TruncatedError,
     VersionError,
 )
+from latentwire.runtime.wire.cost import MOST_LANES, Cost
 
 MAGIC = b"LW"
 TILE_MAGIC = b"LT"
@@ -54,7 +56,7 @@ PREFIX_BYTES = 9
 """Everything before the fields of variable width."""
 CHECKSUM_BYTES = 4
 STATE_BYTES = 4
-MAX_LANES_LOG2 = 12
+MAX_LANES_LOG2 = MOST_LANES.bit_length() - 1
 MAX_DIMENSIONS = 4
 MAX_PACKET_BYTES = (1 << 32) - 1
 MIN_PACKET_BYTES = PREFIX_BYTES + 2 + STATE_BYTES + CHECKSUM_BYTES
@@ -109,6 +111,7 @@ class Limits:
         size: for each dimension that varies its largest value, or a tuple of the values that it may have.
         packet_bytes: largest length of a packet.
         area: largest product of all dimensions; None for no limit.
+        cost: what packets of the codec take, by which their claims are judged; None where nobody knows.
 
     Raises:
         SettingError: not one to four dimensions, or a limit below 1.
@@ -117,6 +120,7 @@ class Limits:
     size: tuple[int | tuple[int, ...], ...]
     packet_bytes: int = MAX_PACKET_BYTES
     area: int | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         numbers = [n for entry in self.size for n in (entry if isinstance(entry, tuple) else (entry,))]
@@ -132,6 +136,17 @@ class Limits:
             for length, entry in zip(size, self.size, strict=True)
         )
         return fits and (self.area is None or math.prod(size) <= self.area)
+
+    def work(self, size: tuple[int, ...]) -> int:
+        """Values that decoding works on, not the fewer that are kept: whole blocks, in all channels that there may be.
+
+        What is made of a picture of 1 x 65535 pixels is 64 x 65536, in colour, before it is cut to its size.
+        """
+        if self.cost is None:
+            return math.prod(size)
+        most = [max(entry) if isinstance(entry, tuple) else entry for entry in self.size]
+        lengths = zip(self.cost.padded(size), self.cost.blocks, most, strict=True)
+        return math.prod(length if block else largest for length, block, largest in lengths)
 
     def describe(self) -> str:
         """The limits as text: ``1..65535 x 1..65535 x 1 or 3, product up to 100663296``."""
@@ -150,10 +165,11 @@ class Limits:
             raise SettingError(f"expected limits for {len(self.size)} dimensions, found {len(other.size)}")
         size = tuple(_lower(*pair) for pair in zip(self.size, other.size, strict=True))
         areas = [limits.area for limits in (self, other) if limits.area is not None]
-        return Limits(size, min(self.packet_bytes, other.packet_bytes), min(areas, default=None))
+        packet_bytes = min(self.packet_bytes, other.packet_bytes)
+        return Limits(size, packet_bytes, min(areas, default=None), self.cost or other.cost)
 
     def check(self, header: Header) -> None:
-        """The header claims no more than allowed.
+        """The header claims no more than allowed, and no more than so many bytes can hold.
 
         Raises:
             LimitError: it does.
@@ -162,6 +178,9 @@ class Limits:
             raise LimitError(f"expected at most {self.packet_bytes} bytes, found a packet of {header.length}")
         if not self.allow(header.size):
             raise LimitError(f"expected a size of {self.describe()}, found {list(header.size)}")
+        excess = self.cost and self.cost.excess(header.size, header.quality, header.lanes, header.behind)
+        if excess:
+            raise LimitError(f"expected {excess}: no encoder of this codec writes that")
 
 
 def _lower(own: int | tuple[int, ...], other: int | tuple[int, ...]) -> int | tuple[int, ...]:
@@ -201,6 +220,11 @@ class Header:
         """Offset of the words."""
         return self.states_at + STATE_BYTES * self.lanes
 
+    @property
+    def behind(self) -> int:
+        """Bytes of words and escapes, between the lane states and the checksum."""
+        return self.length - self.body_at - CHECKSUM_BYTES
+
     def to_bytes(self) -> bytes:
         """The header's bytes; the inverse of `parse_header`."""
         layout = (self.lanes.bit_length() - 1) | WIDTHS.index(self.width) << 4 | (len(self.size) - 1) << 6
@@ -215,7 +239,8 @@ def parse_header(data: bytes | memoryview) -> Header:
         TruncatedError: the data ends before the header does.
         MagicError: this is no packet.
         VersionError: a packet of another version.
-        LayoutError: a layout byte without meaning, or a length in which header, states and checksum have no room.
+        LayoutError: a layout byte without meaning, a length in which header, states and checksum have no room, or
+            fields that are wider than their numbers need.
     """
     if len(data) < PREFIX_BYTES:
         raise TruncatedError(f"expected at least {MIN_PACKET_BYTES} bytes, found {len(data)}: receive the rest")
@@ -238,6 +263,11 @@ def parse_header(data: bytes | memoryview) -> Header:
     least = header.body_at + CHECKSUM_BYTES
     if header.length < least:
         raise LayoutError(f"expected a length of at least {least} with {header.lanes} lanes, found {header.length}")
+    if width != width_for(max(fields)):
+        raise LayoutError(
+            f"expected fields of {width_for(max(fields))} bytes for {fields}, found {width}: wider than "
+            "needed, so that one content would have several packets"
+        )
     return header
 
 
