@@ -10,9 +10,9 @@ import numpy as np
 from latentwire.runtime.budget import highest_quality
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import InputLimitError, SettingError
+from latentwire.runtime.errors import InputLimitError, ModelError, RemoteError, SettingError
 from latentwire.runtime.session import scalar
-from latentwire.runtime.wire import DEFAULT_OVERLAP, DEFAULT_TILE, encode_tiles
+from latentwire.runtime.wire import DEFAULT_OVERLAP, DEFAULT_TILE, check_packet, encode_tiles
 
 DEFAULT_BATCH = 64
 
@@ -30,6 +30,7 @@ class Encoder(CodecHalf):
             if None; `placement` says what came of it.
         profile: "device" (one thread, lowest latency and power) or "server".
         limits: lower ones than the codec's.
+        trust: what the codec has to be: pinned, signed; a text as codec may end with pins: "photo@sha256:HEX".
 
     Raises:
         BundleError: the codec cannot be loaded; the subclass says why.
@@ -136,18 +137,19 @@ class Encoder(CodecHalf):
         if self._by_pieces:
             return self._repeatable(items)(quality)
         feed = {"input": items, "quality": scalar(quality, np.uint8)}
-        return self._sent(self._sessions["encoder"].run(["packet"], feed)[0])
+        return self._sent(self._sessions["encoder"].run(["packet"], feed)[0], self._size(items), quality)
 
     def _repeatable(self, items: Array) -> Callable[[int], bytes]:
         """Quality -> packet, by the pieces where they are at hand."""
         if not self._has_pieces:
             return lambda quality: self._encode(items, quality)
         latents, pack = self._analysed(items), self._sessions["pack"]
-        size = np.asarray(self._size(items), np.int64)
+        size = self._size(items)
+        given = np.asarray(size, np.int64)
 
         def encode(quality: int) -> bytes:
-            feed = {"latents": latents(quality), "quality": scalar(quality, np.uint8), "size": size}
-            return self._sent(pack.run(["packet"], feed)[0])
+            feed = {"latents": latents(quality), "quality": scalar(quality, np.uint8), "size": given}
+            return self._sent(pack.run(["packet"], feed)[0], size, quality)
 
         return encode
 
@@ -160,13 +162,30 @@ class Encoder(CodecHalf):
         latents = analysis.run(["latents"], {"input": items})[0]
         return lambda _: latents
 
-    def _sent(self, packet: Array) -> bytes:
+    def _sent(self, packet: Array, size: tuple[int, ...], quality: int) -> bytes:
+        """The packet's bytes, after it was looked at: a model may return anything."""
+        if not isinstance(packet, np.ndarray) or packet.dtype != np.uint8 or packet.ndim != 1:
+            raise self._no_packet(f"an array uint8 [n], found {getattr(packet, 'dtype', type(packet).__name__)}")
         if packet.size > self._limits.packet_bytes:
             raise InputLimitError(
                 f"expected a packet of at most {self._limits.packet_bytes} bytes, found {packet.size}: "
                 "use more packets or a lower quality"
             )
-        return packet.tobytes()
+        data = packet.tobytes()
+        try:
+            header = check_packet(data, self._identity.codec_digest, self._identity.limits)
+        except RemoteError as fault:
+            raise self._no_packet(f"one, found other bytes: {fault}") from fault
+        if (header.size, header.quality) != (size, quality):
+            raise self._no_packet(
+                f"size {list(size)} and quality {quality}, found {list(header.size)} and {header.quality}"
+            )
+        return data
+
+    def _no_packet(self, found: str) -> ModelError:
+        return ModelError(
+            f"the {self._ROLE} of this codec: expected to make packets of it: expected {found}; do not use it"
+        )
 
 
 def check_quality(quality: int) -> int:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import BundleError, CorruptPacketError, ForkError, ProviderError
+from latentwire.runtime.errors import (
+    BundleError,
+    CorruptPacketError,
+    ForkError,
+    LocalError,
+    ModelError,
+    ProviderError,
+    ResourceError,
+)
+from latentwire.runtime.session.limits import RUN_SECONDS, Run, is_short_of_memory
 from latentwire.runtime.session.profiles import Profile
 from latentwire.runtime.session.providers import ON_CPU, Chosen, known_provider
 
@@ -53,13 +62,14 @@ class Session:
 
     Raises:
         ProviderError: a provider is in the wheel but does not work on this machine, or takes no node of this model.
+        ResourceError: there is too little memory for it.
         BundleError: ONNX Runtime refuses the file.
     """
 
     def __init__(self, model: bytes, where: str, providers: Sequence[Chosen], profile: Profile) -> None:
         import onnxruntime as ort
 
-        on_cpu = tuple(providers) == ON_CPU
+        self._on_cpu = on_cpu = tuple(providers) == ON_CPU
         options = _options(profile)
         if not on_cpu:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -67,12 +77,15 @@ class Session:
             asked = [(entry.full_name, dict(entry.options)) for entry in providers]
             self._session = ort.InferenceSession(model, options, providers=asked)
         except Exception as fault:  # pybind's exceptions have no common base below Exception
+            if is_short_of_memory(fault):
+                raise _short(f"load {where}", fault) from fault
             if not on_cpu:
                 names = ", ".join(entry.full_name for entry in providers)
                 raise ProviderError(f"{where}: expected to run on {names}, found: {fault}") from fault
             raise BundleError(
                 f"{where}: expected a model that ONNX Runtime {ort.__version__} loads: {fault}"
             ) from fault
+        self._session.disable_fallback()  # what fails later does so aloud as well
         self.where = where
         self.providers = tuple(self._session.get_providers())
         self.input_names = tuple(entry.name for entry in self._session.get_inputs())
@@ -116,24 +129,55 @@ class Session:
 
         Raises:
             ForkError: in a child process that was forked after the session was made.
+            ResourceError: there is too little memory for what the model makes of this.
+            ModelError: the model stops within the graph, or runs for more than ten minutes.
+            ProviderError: it stops, with a provider other than the CPU.
         """
+        try:
+            return self._run(outputs, feed)
+        except LocalError:
+            raise
+        except Exception as fault:  # pybind's exceptions have no common base below Exception
+            if self._on_cpu:
+                raise ModelError(f"{self.where}: expected a model that runs, found one that stops: {fault}") from fault
+            raise ProviderError(
+                f"{self.where}: expected {', '.join(self.providers)} to run it, found that they stop: {fault}"
+            ) from fault
+
+    def _run(self, outputs: Sequence[str], feed: Mapping[str, Input]) -> list[Array]:
+        """As `run`, but what stops within the graph is ONNX Runtime's own error."""
         if os.getpid() != self._process:
             raise ForkError(
                 f"{self.where}: expected the process {self._process} that loaded the model, found its fork "
                 f"{os.getpid()}, which has none of its threads: make encoders and decoders after the fork"
             )
-        run = self._session.run if self._memory is None else self._run_bound
-        found: list[Array] = run(list(outputs), dict(feed))
+        work = self._run_plain if self._memory is None else self._run_bound
+        run = Run()
+        try:
+            with run:
+                return work(list(outputs), dict(feed), run.options)
+        except Exception as fault:  # as above
+            if run.ended:
+                raise ModelError(
+                    f"{self.where}: expected a model that is done within {RUN_SECONDS:g} seconds, found one that is "
+                    "not: docs/security.md says more"
+                ) from fault
+            if is_short_of_memory(fault):
+                raise _short(f"run {self.where}", fault) from fault
+            raise
+
+    def _run_plain(self, outputs: list[str], feed: dict[str, Input], options: ort.RunOptions) -> list[Array]:
+        found: list[Array] = self._session.run(outputs, feed, options)
         return found
 
-    def _run_bound(self, outputs: list[str], feed: dict[str, Input]) -> list[Array]:
+    def _run_bound(self, outputs: list[str], feed: dict[str, Input], options: ort.RunOptions) -> list[Array]:
         """Inputs are bound where they lie, outputs to the CPU, where the coder or the caller takes them."""
         binding = self._session.io_binding()
         for name, value in feed.items():
             binding.bind_ortvalue_input(name, self.held(value) if isinstance(value, np.ndarray) else value)
         for name in outputs:
             binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         found: list[Array] = binding.copy_outputs_to_cpu()
         return found
 
@@ -142,11 +186,12 @@ class Session:
 
         Raises:
             CorruptPacketError: ONNX Runtime stopped within the graph.
+            LocalError: as in `run`, where it is not the packet that stops it.
         """
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         try:
-            return self.run(outputs, {"packet": packet})
+            return self._run(outputs, {"packet": packet})
         except (state.RuntimeException, state.InvalidArgument, state.Fail) as fault:
             raise CorruptPacketError(
                 f"expected a packet that decodes, found one that stops {self.where}: {fault}"
@@ -162,8 +207,14 @@ def _options(profile: Profile) -> ort.SessionOptions:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = profile.arena
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(profile.spinning)))
+    # A file can be a model in both formats at once; only the one that was judged is loaded.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4  # errors arrive as exceptions; a device's stderr stays ours
     return options
+
+
+def _short(work: str, fault: Exception) -> ResourceError:
+    return ResourceError(f"expected memory to {work}, found too little on this machine: {fault}: try again with more")
 
 
 def _assigned(session: ort.InferenceSession) -> Counter[str] | None:
