@@ -79,6 +79,17 @@ def about(file: object) -> Iterator[None]:
         raise
 
 
+def error_facts(error: BaseException) -> dict[str, object]:
+    """An error for programs: its class, exit code, message, file and place; the last two are None where not known."""
+    return {
+        "class": type(error).__name__,
+        "exit_code": getattr(error, "exit_code", 1),
+        "message": str(error),
+        "file": getattr(error, "file", None),
+        "place": getattr(error, "place", None),
+    }
+
+
 class LocalError(LatentwireError):
     """This side is to blame: what the caller passed, its files or its machine."""
 

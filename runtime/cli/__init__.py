@@ -1,5 +1,6 @@
 """The command `latentwire`, and what the commands of other rooms and layers share with it."""
 
+from latentwire.runtime.cli.documents import tell
 from latentwire.runtime.cli.group import main
 from latentwire.runtime.cli.options import (
     FILE,
@@ -9,6 +10,7 @@ from latentwire.runtime.cli.options import (
     Place,
     json_option,
     option_group,
+    out_of_range_option,
     place_options,
     reading_options,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "json_option",
     "main",
     "option_group",
+    "out_of_range_option",
     "place_options",
     "reading_options",
+    "tell",
 ]

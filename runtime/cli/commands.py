@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from typing import Any, Protocol
 
 import click
 
+from latentwire.runtime.cli.documents import tell
 from latentwire.runtime.cli.options import (
     ExampleCommand,
     Output,
@@ -18,6 +19,7 @@ from latentwire.runtime.cli.options import (
     place_options,
 )
 from latentwire.runtime.doctor import diagnose
+from latentwire.runtime.errors import about
 from latentwire.runtime.families import STDIO, Decoding, Encoding, check_form, family_for, refuse_others
 from latentwire.runtime.inspection import inspect_bytes, inspect_path
 from latentwire.runtime.selftest import selftest as run_selftest
@@ -30,14 +32,16 @@ def encode(codec: str, input: str, encoding: Encoding, place: Place, output: Out
 
     CODEC is a bundle, an encoder's ONNX file or the name of a ready codec. INPUT is .npy, .npz, IDX (.gz too), an
     image, .raw or .bin, a folder of these, or - for stdin. With a codec of pictures each file is one picture.
+
+    Of a folder, files that fail are listed, and the others are encoded; packets in it are left out.
     """
     encoder = place.encoder(codec)
     family = family_for(encoder.identity)
     refuse_others(family, encoding.asked)
-    outcomes = family.encode_job(encoder, encoding).run(input, output.out)
+    outcome = family.encode_job(encoder, encoding).run(input, output.out)
     most, fixed = encoding.max_bytes, encoder.default_quality if encoding.quality is None else encoding.quality
     facts = {"codec_id": encoder.codec_id, "quality": fixed if most is None else None, "max_bytes": most}
-    output.report(outcomes, facts)
+    output.report(outcome, facts)
 
 
 @click.command(cls=ExampleCommand, example="latentwire decode photo cat.lw --out cat.png")
@@ -45,15 +49,14 @@ def encode(codec: str, input: str, encoding: Encoding, place: Place, output: Out
 def decode(codec: str, input: str, decoding: Decoding, place: Place, output: Output) -> None:
     """Decode INPUT with CODEC: a stream, a single packet, a folder of these, or - for a stream on stdin.
 
-    Damaged packets are reported and left out, missing tiles are grey; the exit code tells that there were any.
+    Damaged packets are reported and left out, missing tiles are grey; the exit code tells that there were any. Of a
+    folder, files that fail are listed, and the others are decoded; pictures and arrays in it are left out.
     """
     decoder = place.decoder(codec)
     family = family_for(decoder.identity)
     check_form(family, decoding.form)
-    outcomes = family.decode_job(decoder, decoding).run(input, output.out)
-    output.report(outcomes, {"codec_id": decoder.codec_id})
-    for outcome in outcomes:
-        outcome.raise_on_damage()
+    outcome = family.decode_job(decoder, decoding).run(input, output.out)
+    output.report(outcome, {"codec_id": decoder.codec_id})
 
 
 @click.command(cls=ExampleCommand, example="latentwire inspect cat.lw")
@@ -62,9 +65,10 @@ def decode(codec: str, input: str, decoding: Decoding, place: Place, output: Out
 def inspect(target: str, as_json: bool) -> None:
     """Show what TARGET is made of, byte by byte: a bundle, ONNX file, packet or stream; - for stdin."""
     found = inspect_bytes(sys.stdin.buffer.read(), "stdin") if target == STDIO else inspect_path(target)
-    click.echo(json.dumps(found.to_json()) if as_json else found.render())
+    show(found, as_json)
     if found.fault is not None:
-        raise found.fault
+        with about("stdin" if target == STDIO else target):
+            raise found.fault
 
 
 @click.command(cls=ExampleCommand, example="latentwire selftest photo --profile server")
@@ -73,9 +77,10 @@ def inspect(target: str, as_json: bool) -> None:
 @json_option()
 def selftest(codec: str, place: Place, as_json: bool) -> None:
     """Run the golden cases of the bundle CODEC on this machine."""
-    report = run_selftest(codec, profile=place.profile, providers=place.providers)
+    with about(codec):
+        report = run_selftest(codec, profile=place.profile, providers=place.providers)
     if as_json:
-        click.echo(json.dumps(report.to_json()))
+        tell(report.to_json())
     else:
         for check in report.checks:
             click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
@@ -89,4 +94,22 @@ def selftest(codec: str, place: Place, as_json: bool) -> None:
 def doctor(codec: str | None, place: Place, as_json: bool) -> None:
     """Show what this machine has, and, where a CODEC is named, where its models run on it."""
     found = diagnose(codec, variant=place.variant, providers=place.providers, profile=place.profile)
-    click.echo(json.dumps(found.to_json()) if as_json else found.render())
+    show(found, as_json)
+
+
+class Shown(Protocol):
+    """What was found out."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+
+    def render(self) -> str:
+        """For a person."""
+
+
+def show(found: Shown, as_json: bool) -> None:
+    """On stdout, since it is what was asked for."""
+    if as_json:
+        tell(found.to_json())
+    else:
+        click.echo(found.render())

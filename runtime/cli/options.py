@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import Any
 
 import click
 
+from latentwire.runtime.cli.documents import tell
+from latentwire.runtime.contract import OUT_OF_RANGE
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
-from latentwire.runtime.families import STDIO, Decoded, Decoding, Encoded, Encoding, Reading
+from latentwire.runtime.errors import SettingError
+from latentwire.runtime.families import STDIO, Decoded, Decoding, Encoded, Encoding, Outcome, Reading
 from latentwire.runtime.files import PICTURE_FORMATS
 from latentwire.runtime.session import AUTO, Asked, Profiles, parse_provider
 from latentwire.runtime.wire import DEFAULT_OVERLAP, MAX_PIXELS
@@ -134,6 +138,13 @@ def reading(raw: bool, background: str | None, depth: str | None) -> Reading:
     return Reading(raw, background, None if depth is None else int(depth))
 
 
+out_of_range_option = click.option(
+    "--out-of-range",
+    type=click.Choice(OUT_OF_RANGE),
+    default=OUT_OF_RANGE[0],
+    show_default=True,
+    help="Items with values out of the codec's range: refuse, move them into it, or leave those items out.",
+)
 reading_options = option_group(
     "reading",
     reading,
@@ -156,6 +167,7 @@ encoding_options = option_group(
     click.option(
         "--overlap", type=click.IntRange(0), default=DEFAULT_OVERLAP, show_default=True, help="Of tiles; pixels."
     ),
+    out_of_range_option,
     reading_options,
 )
 decoding_options = option_group(
@@ -180,7 +192,7 @@ class Output:
     """Where results go, and how they are told of.
 
     Raises:
-        click.UsageError: JSON and data would share stdout.
+        SettingError: JSON and data would share stdout, or data would go to a terminal.
     """
 
     out: str
@@ -188,15 +200,34 @@ class Output:
 
     def __post_init__(self) -> None:
         if self.as_json and self.out == STDIO:
-            raise click.UsageError("--json prints on stdout, where the data goes: name a file with --out")
+            raise SettingError("--json prints on stdout, where the data goes: name a file with --out")
+        if is_terminal(self.out):
+            raise SettingError(
+                "expected a file or a pipe for the result, found a terminal, which does not show bytes: name a file "
+                "with --out, or pipe them on"
+            )
 
-    def report(self, outcomes: Sequence[Encoded | Decoded], facts: dict[str, Any]) -> None:
-        """What was done: for programs on stdout, for a person on stderr."""
+    def report(self, outcome: Outcome[Encoded] | Outcome[Decoded], facts: dict[str, Any]) -> None:
+        """What was done: for programs on stdout, for a person on stderr.
+
+        Raises:
+            LatentwireError: not all of it could be done, see `Outcome.raise_on_failure`.
+        """
         if self.as_json:
-            click.echo(json.dumps(facts | {"outputs": [outcome.to_json() for outcome in outcomes]}))
-            return
-        for outcome in outcomes:
-            click.echo(outcome.render(), err=True)
+            tell(facts | outcome.to_json())
+        elif told := outcome.render():
+            click.echo(told, err=True)
+        outcome.raise_on_failure()
+
+
+def is_terminal(target: str) -> bool:
+    """Whether a result would be shown on a terminal: stdout is one, also under a name such as /dev/stdout."""
+    if not sys.stdout.isatty():
+        return False
+    try:
+        return target == STDIO or os.path.samestat(os.stat(target), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False
 
 
 def file_options(settings: Option) -> Option:

@@ -3,7 +3,7 @@
 from latentwire.runtime.families.family import DecodeJob, EncodeJob, RuntimeFamily, check_form, refuse_others
 from latentwire.runtime.families.find import FAMILIES, family_for
 from latentwire.runtime.families.items import ITEMS, Items
-from latentwire.runtime.families.jobs import STDIO, Decoded, Encoded
+from latentwire.runtime.families.jobs import STDIO, Decoded, Encoded, Failed, LeftOut, Outcome
 from latentwire.runtime.families.pictures import PICTURES, Pictures
 from latentwire.runtime.families.settings import Decoding, Encoding, Reading
 
@@ -18,7 +18,10 @@ __all__ = [
     "EncodeJob",
     "Encoded",
     "Encoding",
+    "Failed",
     "Items",
+    "LeftOut",
+    "Outcome",
     "Pictures",
     "Reading",
     "RuntimeFamily",

@@ -14,7 +14,7 @@ from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import SettingError
-from latentwire.runtime.families.jobs import Decoded, Encoded
+from latentwire.runtime.families.jobs import Decoded, Encoded, Outcome
 from latentwire.runtime.families.settings import Decoding, Encoding, Reading
 
 _FOR_PICTURES = "it is for codecs of pictures"
@@ -30,19 +30,23 @@ OWN_OPTIONS = {
 class EncodeJob(Protocol):
     """Work of the command encode."""
 
-    def run(self, source: str, target: str) -> list[Encoded]:
-        """Encode a file, a folder's files or stdin.
+    def run(self, source: str, target: str) -> Outcome[Encoded]:
+        """Encode a file, a folder's files or stdin; files of a folder that fail are in what it returns.
 
         Raises:
-            InputError: something in it cannot be read, or is not what the contract says.
+            InputError: the one file cannot be read, or is not what the contract says.
         """
 
 
 class DecodeJob(Protocol):
     """Work of the command decode."""
 
-    def run(self, source: str, target: str) -> list[Decoded]:
-        """Decode a file, a folder's files or stdin; damaged packets are in what it returns."""
+    def run(self, source: str, target: str) -> Outcome[Decoded]:
+        """Decode a file, a folder's files or stdin; damaged packets and files that fail are in what it returns.
+
+        Raises:
+            RemoteError: not one packet of the one file is good.
+        """
 
 
 class RuntimeFamily(Protocol):

@@ -6,26 +6,34 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.contract import Array, ItemContract, Strays
 from latentwire.runtime.decoder import DEFAULT_BATCH, Decoder
 from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.errors import RemoteError, SettingError
+from latentwire.runtime.errors import InputRangeError, RemoteError, SettingError
+from latentwire.runtime.families.explain import (
+    Require,
+    are_no_packets,
+    packets_required,
+    refuse_packet_file,
+    refuse_packets,
+)
+from latentwire.runtime.families.folders import decode_work, encode_work
 from latentwire.runtime.families.jobs import (
     STDIO,
     Decoded,
     Encoded,
+    Outcome,
     format_of,
     holds_packet,
     only_good,
     opened,
     output,
-    packet_pairs,
-    pairs,
     progress,
 )
 from latentwire.runtime.families.settings import Decoding, Encoding, Reading
@@ -56,6 +64,7 @@ class Items:
 
     def load(self, path: Path, contract: ItemContract, reading: Reading) -> Sequence[Array]:
         """A file's items as one array [N, ...]; see `RuntimeFamily`."""
+        refuse_packet_file(path)
         items: Sequence[Array] = load_items(path, contract)  # type: ignore[assignment]  # an array is one of its rows
         return items
 
@@ -92,23 +101,38 @@ class ItemEncodeJob:
     encoder: Encoder
     settings: Encoding
 
-    def run(self, source: str, target: str) -> list[Encoded]:
+    def run(self, source: str, target: str) -> Outcome[Encoded]:
         """Encode a file, a folder's files or stdin."""
-        return [self._one(*pair) for pair in packet_pairs(source, target, self.settings.bare)]
+        return encode_work(source, target, self.settings.bare).each(self._one)
 
     def _one(self, source: str, target: str) -> Encoded:
-        contract, bare = self.encoder.contract, self.settings.bare
-        if source == STDIO:
-            items = items_from_stdin(sys.stdin.buffer, contract, self.settings.reading.raw)
-        else:
-            items = load_items(Path(source), contract)
+        bare = self.settings.bare
+        items, strays = self._load(source)
         lengths = []
         with output(target) as sink, progress(len(items), source) as advance:
             for packet in self._packets(items):
                 sink.write(packet if bare else frame(packet))
                 lengths.append(len(packet))
                 advance(len(items) if bare else self._batch)
-        return Encoded(source, target, len(items), len(lengths), sum(lengths))
+        clipped, skipped = len(strays.clipped), len(strays.skipped)
+        return Encoded(source, target, len(items), len(lengths), sum(lengths), clipped=clipped, skipped=skipped)
+
+    def _load(self, source: str) -> tuple[Array, Strays]:
+        """A file's items, those out of the contract's range as the settings want it: places count from its first."""
+        contract, raw = self.encoder.contract, self.settings.reading.raw
+        if source == STDIO:
+            data = sys.stdin.buffer.read()
+            refuse_packets(data, "stdin", raw=raw)
+            items = items_from_stdin(io.BytesIO(data), contract, raw)
+        else:
+            refuse_packet_file(Path(source))
+            items = load_items(Path(source), contract)
+        kept, strays = contract.within(items, self.settings.out_of_range)
+        if not len(kept):
+            raise InputRangeError(
+                f"expected an item in the codec's range, found {len(items)} that are not: none is left"
+            )
+        return kept, strays
 
     @property
     def _batch(self) -> int:
@@ -132,19 +156,24 @@ class ItemDecodeJob:
     formats: tuple[str, ...] = FORMATS
     write: Write = write_items
 
-    def run(self, source: str, target: str) -> list[Decoded]:
+    def run(self, source: str, target: str) -> Outcome[Decoded]:
         """Decode a file, a folder's files or stdin."""
-        return [self._one(*pair) for pair in pairs(source, target, f".{self.settings.form or 'npy'}")]
+        is_result = partial(are_no_packets, formats=self.formats)
+        return decode_work(source, target, f".{self.settings.form or 'npy'}", is_result).each(self._one)
 
     def _one(self, source: str, target: str) -> Decoded:
         form = self.settings.form or format_of(target, self.formats)
         damaged: list[Damaged] = []
         with opened(source) as file:
+            require = packets_required(file, source, damaged, self.decoder)
             good = only_good(self._results(file, live=form == "raw"), damaged)
-            items, packets = self._write_raw(good, target) if form == "raw" else self._write(list(good), target, form)
+            if form == "raw":
+                items, packets = self._write_raw(good, target, require)
+            else:
+                items, packets = self._write(list(good), target, form, require)
         return Decoded(source, target, items, packets, tuple(damaged))
 
-    def _write_raw(self, results: Iterator[Array], target: str) -> tuple[int, int]:
+    def _write_raw(self, results: Iterator[Array], target: str, require: Require) -> tuple[int, int]:
         """Write items as they come; returns how many items and packets."""
         items = packets = 0
         with output(target) as sink:
@@ -152,12 +181,12 @@ class ItemDecodeJob:
                 self.write(sink, result, "raw")
                 sink.flush()
                 items, packets = items + len(result), packets + 1
+            require(packets)
         return items, packets
 
-    def _write(self, results: list[Array], target: str, form: str) -> tuple[int, int]:
-        """Write all items as one array; nothing where no packet was good."""
-        if not results:
-            return 0, 0
+    def _write(self, results: list[Array], target: str, form: str, require: Require) -> tuple[int, int]:
+        """Write all items as one array."""
+        require(len(results))
         if len({result.shape[1:] for result in results}) > 1:
             raise SettingError(
                 "expected items of one shape for one file, found several: choose raw, or decode them apart"

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import InputFileError, SettingError
+from latentwire.runtime.errors import (
+    FolderError,
+    InputFileError,
+    LatentwireError,
+    ResourceError,
+    SettingError,
+    about,
+    error_facts,
+)
 from latentwire.runtime.files import LOSSY, OTHER_NAMES, PICTURE_FORMATS
 from latentwire.runtime.strictjson import Facts
 from latentwire.runtime.wire import MAGIC, Damaged, Hole, is_packet, raise_first
 
 STDIO = "-"
+SHOWN = 5
+"""Names of a long list that are shown to a person."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where there is no room."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,13 @@ class Encoded(Facts):
     """Frames not included."""
     size: tuple[int, ...] | None = None
     """Height, width and channels of a picture."""
+    clipped: int = 0
+    """Items with values that were moved into the contract's range."""
+    skipped: int = 0
+    """Items that were left out, because of values outside of that range."""
+
+    def raise_on_damage(self) -> None:
+        """Nothing: what cannot be encoded is an error at once."""
 
     def render(self) -> str:
         """For a person."""
@@ -41,7 +61,9 @@ class Encoded(Facts):
             each = f"{8 * self.packet_bytes / (self.size[0] * self.size[1]):.3f} bits a pixel"
             size = " x ".join(map(str, self.size))
             what = f"{size} in {self.packets} packets, {self.packet_bytes} bytes, {each}"
-        return f"{self.source} -> {self.target}: {what}"
+        strays = [f"{count} {done}" for count, done in ((self.clipped, "clipped"), (self.skipped, "skipped")) if count]
+        out_of_range = f", out of range: {', '.join(strays)}" if strays else ""
+        return f"{self.source} -> {self.target}: {what}{out_of_range}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,103 @@ class Decoded(Facts):
         Raises:
             RemoteError: what is wrong with the first record that did not.
         """
-        raise_first(self.damaged, self.holes)
+        first = self.damaged[0] if self.damaged else None
+        if first is not None:
+            first.error.place = first.error.place or {"offset": first.offset}
+        with about("stdin" if self.source == STDIO else self.source):
+            raise_first(self.damaged, self.holes)
+
+
+@dataclass(frozen=True)
+class Failed(Facts):
+    """A file of a folder of which nothing became."""
+
+    source: str
+    target: str
+    error: LatentwireError
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"source": self.source, "target": self.target, "error": error_facts(self.error)}
+
+    def render(self) -> str:
+        """For a person."""
+        told = str(self.error)
+        where = "" if told.startswith(self.source) else f"{self.source}: "
+        return f"{type(self.error).__name__}: {where}{told}"
+
+
+@dataclass(frozen=True)
+class LeftOut(Facts):
+    """A file of a folder that was not worked on, which is no fault."""
+
+    source: str
+    reason: str
+
+
+Done = TypeVar("Done", Encoded, Decoded)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Done]):
+    """What became of all inputs.
+
+    Attributes:
+        done: of those that were worked on to their end.
+        failed: of those that were not.
+        left_out: of those that are no inputs.
+        folder: where they lie, or None where one file was named.
+    """
+
+    done: tuple[Done, ...]
+    failed: tuple[Failed, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    folder: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "outputs": [entry.to_json() for entry in self.done],
+            "failed": [entry.to_json() for entry in self.failed],
+            "left_out": [entry.to_json() for entry in self.left_out],
+        }
+
+    def render(self) -> str:
+        """For a person."""
+        lines = [entry.render() for entry in self.done]
+        for reason in dict.fromkeys(entry.reason for entry in self.left_out):
+            names = [Path(entry.source).name for entry in self.left_out if entry.reason == reason]
+            lines.append(f"left out, {reason}: {', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''}")
+        return "\n".join(lines + [entry.render() for entry in self.failed])
+
+    def raise_on_failure(self) -> None:
+        """Nothing if every input became what it should.
+
+        Raises:
+            FolderError: some of a folder did not; its exit code is that of their errors, or 3 where those differ.
+            RemoteError: what is wrong with the one file that was named.
+        """
+        faults: list[LatentwireError] = [entry.error for entry in self.failed]
+        for entry in self.done:
+            try:
+                entry.raise_on_damage()
+            except LatentwireError as fault:
+                if self.folder is None:
+                    raise
+                faults.append(fault)
+        if faults:
+            raise self._folder_error(faults)
+
+    def _folder_error(self, faults: Sequence[LatentwireError]) -> FolderError:
+        files = len(self.done) + len(self.failed)
+        error = FolderError(
+            f"{self.folder}: expected {files} files without a fault, found {len(faults)} with one: see the list, the "
+            "others are done"
+        )
+        codes = {fault.exit_code for fault in faults}
+        error.exit_code = codes.pop() if len(codes) == 1 else FolderError.exit_code
+        error.file = self.folder
+        return error
 
 
 def only_good(results: Iterator[Array | Damaged], damaged: list[Damaged]) -> Iterator[Array]:
@@ -101,47 +219,6 @@ def holds_packet(file: BinaryIO) -> bool:
         return is_packet(file.read())
     finally:
         file.seek(start)
-
-
-def pairs(source: str, target: str, suffix: str) -> list[tuple[str, str]]:
-    """(input, output) for each file to work on; a target folder is made if the source is one.
-
-    Raises:
-        SettingError: a folder's results would go to stdout, two of its files to one result, or one onto its source.
-        InputFileError: the folder is empty.
-    """
-    path = Path(source)
-    if source == STDIO or not path.is_dir():
-        inside = target != STDIO and Path(target).is_dir()
-        name = "stdin" if source == STDIO else path.stem
-        return [apart(source, str(Path(target) / (name + suffix)) if inside else target)]
-    if target == STDIO:
-        raise SettingError(f"expected a folder for the results of folder {source}, found stdout: name one with --out")
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    if not files:
-        raise InputFileError(f"{source}: expected a folder with files, found none")
-    if len({file.stem for file in files}) < len(files):
-        raise SettingError(f"{source}: expected files that differ in more than their suffix: move them apart")
-    Path(target).mkdir(parents=True, exist_ok=True)
-    return [apart(str(file), str(Path(target) / (file.stem + suffix))) for file in files]
-
-
-def apart(source: str, target: str) -> tuple[str, str]:
-    """Both, if they are not one file, under whatever names.
-
-    Raises:
-        SettingError: the result would replace what it is made from.
-    """
-    if STDIO not in (source, target) and os.path.exists(target) and os.path.samefile(source, target):
-        raise SettingError(
-            f"expected a result beside its source, found {target} for both: name another file with --out"
-        )
-    return source, target
-
-
-def packet_pairs(source: str, target: str, bare: bool) -> list[tuple[str, str]]:
-    """`pairs`, for results that are streams, or single packets where they are bare."""
-    return pairs(source, target, ".packet" if bare else ".lw")
 
 
 def format_of(target: str, formats: tuple[str, ...]) -> str:
@@ -175,9 +252,20 @@ def opened(source: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def output(target: str) -> AbstractContextManager[BinaryIO]:
-    """A file that appears whole, or stdout."""
-    return nullcontext(sys.stdout.buffer) if target == STDIO else whole_file(Path(target))
+@contextmanager
+def output(target: str) -> Iterator[BinaryIO]:
+    """A file that appears whole, or stdout.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    try:
+        with nullcontext(sys.stdout.buffer) if target == STDIO else whole_file(Path(target)) as sink:
+            yield sink
+    except OSError as fault:
+        if fault.errno not in FULL:
+            raise
+        raise ResourceError(f"{target}: expected room for the result, found a full disk: {fault}") from fault
 
 
 @contextmanager

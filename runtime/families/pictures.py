@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.contract import Array, ItemContract, Strays
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
-from latentwire.runtime.errors import RemoteError, SettingError
+from latentwire.runtime.errors import InputRangeError, RemoteError, SettingError
+from latentwire.runtime.families.explain import (
+    Require,
+    are_no_packets,
+    packets_required,
+    refuse_packet_file,
+    refuse_packets,
+)
+from latentwire.runtime.families.folders import decode_work, encode_work
 from latentwire.runtime.families.jobs import (
     STDIO,
     Decoded,
     Encoded,
+    Outcome,
     format_of,
     holds_packet,
     opened,
     output,
-    packet_pairs,
-    pairs,
     progress,
 )
 from latentwire.runtime.families.settings import Decoding, Encoding, Reading
@@ -58,6 +66,7 @@ class Pictures:
 
     def load(self, path: Path, contract: ItemContract, reading: Reading) -> Sequence[Array]:
         """The one picture of a file; see `RuntimeFamily`."""
+        refuse_packet_file(path)
         return [load_picture(path, PictureOptions(reading.background, reading.depth))]
 
     def values(self, items: Array, encoder: Encoder) -> list[Array]:
@@ -111,12 +120,12 @@ class PictureEncodeJob:
                 "expected --max-bytes or --tile, found both: tiles of different quality would show their edges"
             )
 
-    def run(self, source: str, target: str) -> list[Encoded]:
+    def run(self, source: str, target: str) -> Outcome[Encoded]:
         """Encode a file, a folder's files or stdin."""
-        return [self._one(*pair) for pair in packet_pairs(source, target, self.settings.bare)]
+        return encode_work(source, target, self.settings.bare).each(self._one)
 
     def _one(self, source: str, target: str) -> Encoded:
-        picture = self._load(source)
+        picture, strays = self._within(self._load(source))
         packets = packet_bytes = 0
         with output(target) as sink, progress(self._count(picture), source) as advance:
             for record in self._records(picture):
@@ -124,14 +133,26 @@ class PictureEncodeJob:
                 packets, packet_bytes = packets + 1, packet_bytes + len(record)
                 advance(1)
         channels = picture.shape[2] if picture.ndim == 3 else 1
-        return Encoded(source, target, 1, packets, packet_bytes, (*picture.shape[:2], channels))
+        size = (*picture.shape[:2], channels)
+        return Encoded(source, target, 1, packets, packet_bytes, size, clipped=len(strays.clipped))
+
+    def _within(self, picture: Array) -> tuple[Array, Strays]:
+        """The picture as the settings want it where it has values out of the codec's range."""
+        contract = self.encoder.contract
+        kept, strays = contract.within(contract.completed(picture), self.settings.out_of_range, several=False)
+        if strays.skipped:
+            raise InputRangeError("expected a picture in the codec's range, found another: it is left out")
+        return kept, strays
 
     def _load(self, source: str) -> Array:
         reading, tile = self.settings.reading, self.settings.tile
         options = PictureOptions(reading.background, reading.depth, None if tile else self.encoder.limits)
         if source != STDIO:
+            refuse_packet_file(Path(source))
             return load_picture(Path(source), options)
-        return picture_from(io.BytesIO(sys.stdin.buffer.read()), "stdin", options)
+        data = sys.stdin.buffer.read()
+        refuse_packets(data, "stdin", raw=False)
+        return picture_from(io.BytesIO(data), "stdin", options)
 
     def _records(self, picture: Array) -> Iterator[bytes]:
         settings = self.settings
@@ -155,39 +176,49 @@ class PictureDecodeJob:
     decoder: Decoder
     settings: Decoding
 
-    def run(self, source: str, target: str) -> list[Decoded]:
+    def run(self, source: str, target: str) -> Outcome[Decoded]:
         """Decode a file, a folder's files or stdin."""
-        return [self._one(*pair) for pair in pairs(source, target, f".{self.settings.form or 'png'}")]
+        is_result = partial(are_no_packets, formats=PICTURE_FORMATS)
+        work = decode_work(source, target, f".{self.settings.form or 'png'}", is_result)
+        return work.each(partial(self._one, is_taken=work.is_taken))
 
-    def _one(self, source: str, target: str) -> Decoded:
+    def _one(self, source: str, target: str, is_taken: Callable[[str], bool]) -> Decoded:
         form = self.settings.form or format_of(target, PICTURE_FORMATS)
         damaged: list[Damaged] = []
         holes: list[Hole] = []
         with opened(source) as file:
+            require = packets_required(file, source, damaged, self.decoder)
             pictures = self._pictures(file, damaged, holes)
-            write = self._write_flow if form == "raw" else self._write
-            names, count, packets = write(pictures, target, form)
-        return Decoded(source, names, count, packets, tuple(damaged), tuple(holes))
+            if form == "raw":
+                names, pictures_there, packets = self._write_flow(pictures, target, require)
+            else:
+                names, pictures_there, packets = self._write(pictures, target, form, is_taken)
+                require(packets)
+        return Decoded(source, names, pictures_there, packets, tuple(damaged), tuple(holes))
 
-    def _write_flow(self, pictures: Iterator[_Picture], target: str, form: str) -> tuple[str, int, int]:
+    def _write_flow(self, pictures: Iterator[_Picture], target: str, require: Require) -> tuple[str, int, int]:
         """Write pixels as they come, whatever number of pictures."""
-        count = packets = 0
+        number = packets = 0
         with output(target) as sink:
             for picture in pictures:
                 for rows in picture.rows():
-                    row_sink(sink, form, picture.shape).write(rows)
+                    row_sink(sink, "raw", picture.shape).write(rows)
                     sink.flush()
-                count, packets = count + 1, packets + picture.packets
-        return target, count, packets
+                number, packets = number + 1, packets + picture.packets
+            require(packets)
+        return target, number, packets
 
-    def _write(self, pictures: Iterator[_Picture], target: str, form: str) -> tuple[str, int, int]:
-        """One file for each picture; from the second on their names are numbered."""
+    def _write(
+        self, pictures: Iterator[_Picture], target: str, form: str, is_taken: Callable[[str], bool]
+    ) -> tuple[str, int, int]:
+        """One file for each picture; from the second on their names are numbered, past those that are taken."""
         names: list[str] = []
+        further = (name for number in count(2) if not is_taken(name := numbered(target, number)))
         packets = 0
         for picture in pictures:
             if names and target == STDIO:
                 raise SettingError("expected one picture for stdout, found several: name a file with --out")
-            names.append(numbered(target, len(names) + 1) if names else target)
+            names.append(next(further) if names else target)
             picture.write(names[-1], form)
             packets += picture.packets
         return " .. ".join({names[0]: 0, names[-1]: 0}) if names else target, len(names), packets

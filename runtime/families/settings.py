@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from latentwire.runtime.contract import OutOfRange
 from latentwire.runtime.encoder import DEFAULT_BATCH
 from latentwire.runtime.wire import DEFAULT_OVERLAP, MAX_PIXELS
 
@@ -44,6 +45,7 @@ class Encoding:
         bare: a file becomes one packet without a frame.
         tile: of pictures, those with a longer side are cut into tiles of this side; None cuts none.
         overlap: of tiles, in pixels.
+        out_of_range: what becomes of an item with a value outside of the contract's range, see `ItemContract.within`.
         reading: how the files are read.
     """
 
@@ -53,6 +55,7 @@ class Encoding:
     bare: bool = False
     tile: int | None = None
     overlap: int = DEFAULT_OVERLAP
+    out_of_range: OutOfRange = "error"
     reading: Reading = field(default_factory=Reading)
 
     @property

@@ -19,6 +19,7 @@ from latentwire.runtime.files.items import (
     read_items,
     read_labelled,
 )
+from latentwire.runtime.files.kinds import HEAD_BYTES, array_kind, codec_kind, kind_of, picture_kind
 from latentwire.runtime.files.pictures import each_picture, load_picture, picture_from, read_pictures
 from latentwire.runtime.files.png import PngRows
 from latentwire.runtime.files.results import FORMATS, contact_sheet, write_items
@@ -26,6 +27,7 @@ from latentwire.runtime.files.rows import row_sink
 
 __all__ = [
     "FORMATS",
+    "HEAD_BYTES",
     "IMAGE_SUFFIXES",
     "LOSSY",
     "NPY_MAGIC",
@@ -35,14 +37,18 @@ __all__ = [
     "ZIP_MAGIC",
     "PictureOptions",
     "PngRows",
+    "array_kind",
+    "codec_kind",
     "conform",
     "contact_sheet",
     "each_picture",
     "image_files",
     "items_from_stdin",
+    "kind_of",
     "load_items",
     "load_picture",
     "picture_from",
+    "picture_kind",
     "raw_items",
     "read_idx",
     "read_images",
