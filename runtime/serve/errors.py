@@ -5,11 +5,17 @@ BusyError (RuntimeError)            come again later: the sender keeps the packe
 FullError                           inbox, memory or decoder are at their bound                     429
 DrainingError                       the service is about to end                                     503
 InboxError (RuntimeError)           the inbox cannot be read or written                              503
+LostInboxError                      it is gone, though something says that there was one
+DamagedInboxError                   SQLite cannot read it whole
 SinkError (OSError)                 the sink does not take what was decoded
 RemoteError
+ConflictError (ValueError)          another packet under a name that is known                        409
 RequestError (ValueError)           a request, not its packet, is to blame
 TokenError                          no token, or an unknown one                                     401
+ExpiredTokenError                   one that has expired
 DeviceError                         another device's token                                          403
+OriginError                         of another page in a browser, to a service without tokens       403
+HostError                           to a name that is none of the server's                          421
         UnknownKeyError                     sealed with a key that the server does not have yet             403
 AcceptError                         what was asked for cannot be made of these items                406
 SlowBodyError                       the body does not arrive                                        408
@@ -42,8 +48,26 @@ class InboxError(LocalError, RuntimeError):
     """The inbox cannot be opened, read or written."""
 
 
+class LostInboxError(InboxError):
+    """There is no inbox where something says that there was one."""
+
+
+class DamagedInboxError(InboxError):
+    """An inbox that SQLite cannot read whole."""
+
+
 class SinkError(LocalError, OSError):
     """The sink does not take what was decoded."""
+
+
+class ConflictError(RemoteError, ValueError):
+    """Another packet under a name that was accepted before: the sender's spool was restored or cloned."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"expected the packet that {name} was accepted for, found another: the spool was cloned or put back; send "
+            "it from a new spool"
+        )
 
 
 class RequestError(RemoteError, ValueError):
@@ -52,6 +76,18 @@ class RequestError(RemoteError, ValueError):
 
 class TokenError(RequestError):
     """No token, or one that nobody was given."""
+
+
+class ExpiredTokenError(TokenError):
+    """A token that has expired."""
+
+
+class OriginError(RequestError):
+    """A request of a page that is not the server's own."""
+
+
+class HostError(RequestError):
+    """A request to a name that is none of the server's."""
 
 
 class DeviceError(RequestError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -11,37 +11,21 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
-from latentwire.runtime.errors import (
-    EnvelopeError,
-    IncompatibleError,
-    LatentwireError,
-    LimitError,
-    RemoteError,
-    SettingError,
-)
+from latentwire.runtime.errors import EnvelopeError, LatentwireError, RemoteError, SettingError
+from latentwire.runtime.serve.answers import Decoded, plain_problem, problem, statement
 from latentwire.runtime.serve.body import read_body
 from latentwire.runtime.serve.codecs import Codec
-from latentwire.runtime.serve.errors import (
-    AcceptError,
-    BodySizeError,
-    BusyError,
-    DeviceError,
-    DrainingError,
-    FullError,
-    InboxError,
-    MediaTypeError,
-    SlowBodyError,
-    TokenError,
-    UnknownKeyError,
-)
-from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
-from latentwire.runtime.serve.intake import Batch, Budget
+from latentwire.runtime.serve.errors import AcceptError, BodySizeError, FullError, MediaTypeError, TokenError
+from latentwire.runtime.serve.hosts import OwnHosts
+from latentwire.runtime.serve.inbox import RETRY_SECONDS
+from latentwire.runtime.serve.intake import Budget, Refusal, name_of
 from latentwire.runtime.serve.openapi import document
+from latentwire.runtime.serve.places import KNOWN
 from latentwire.runtime.serve.service import Service
 from latentwire.runtime.serve.settings import Settings
 from latentwire.runtime.serve.tokens import check_device
@@ -54,22 +38,6 @@ FORM_OF = {media: form for form, media in MEDIA_TYPES.items()}
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 LARGE = 1 << 16
 """Bytes of a body that is checked outside the event loop."""
-STATUSES: tuple[tuple[type[LatentwireError], int], ...] = (
-    (TokenError, 401),
-    (DeviceError, 403),
-    (UnknownKeyError, 403),
-    (AcceptError, 406),
-    (SlowBodyError, 408),
-    (BodySizeError, 413),
-    (LimitError, 413),
-    (MediaTypeError, 415),
-    (IncompatibleError, 422),
-    (RemoteError, 400),
-    (DrainingError, 503),
-    (BusyError, 429),
-    (InboxError, 503),
-)
-"""The first class that an error belongs to says its status; 500 where none does."""
 
 
 def create_app(settings: Settings, routes: Sequence[BaseRoute] = ()) -> Starlette:
@@ -104,10 +72,19 @@ def create_app(settings: Settings, routes: Sequence[BaseRoute] = ()) -> Starlett
             ClientDisconnect: _gone,
             Exception: _unexpected,
         },
+        middleware=_own_hosts(settings, endpoints),
         lifespan=lifespan,
     )
     app.state.service = service
     return app
+
+
+def _own_hosts(settings: Settings, endpoints: Endpoints) -> list[Middleware]:
+    if not settings.checks_hosts:
+        return []
+    return [
+        Middleware(OwnHosts, names=settings.allowed_hosts, pages=settings.open_to_all, refuse=endpoints.refuse),
+    ]
 
 
 class Endpoints:
@@ -142,18 +119,21 @@ class Endpoints:
         service = self._service
         service.check_accepting()
         device = None if service.tokens is None else service.tokens.device_of(request.headers.get("authorization"))
-        _check_media(request)
+        _known(request)
         envelope = _envelope(request)
+        name = envelope.id if isinstance(envelope, Envelope) else None
         if device is not None and not isinstance(envelope, EnvelopeError):
             check_device(device, envelope)
         bounds = service.settings.bounds
-        async with read_body(request, bounds.body_bytes, bounds.body_seconds, service.memory) as body:
-            if isinstance(envelope, EnvelopeError):
-                return await self._refused(body, envelope, None)
-            try:
+        try:
+            _check_media(request)
+            async with read_body(request, bounds.body_bytes, bounds.body_seconds, service.memory) as body:
+                if isinstance(envelope, EnvelopeError):
+                    return await self._refused(body, envelope, None, name_of(body, None))
                 return await self._taken(body, envelope, _asked_form(request))
-            except RemoteError as fault:
-                return await self._refused(body, fault, envelope)
+        except (MediaTypeError, BodySizeError) as fault:  # nobody has read the body
+            service.intake.count(fault, envelope if isinstance(envelope, Envelope) else None)
+            return problem(fault, name)
 
     async def _taken(self, body: bytes, envelope: Envelope | None, form: str | None) -> Response:
         """What a body is answered: where a form was asked for, the items themselves."""
@@ -163,10 +143,15 @@ class Endpoints:
         check = self._service.intake.check
         # Only what is short and single is checked between other requests: a stream can be a thousand things.
         small = len(body) < LARGE and body.startswith(MAGIC)
-        batch = check(body, envelope) if small else await asyncio.to_thread(check, body, envelope)
+        try:
+            batch = check(body, envelope) if small else await asyncio.to_thread(check, body, envelope)
+        except RemoteError as fault:
+            return await self._refused(body, fault, envelope, None)
+        if not batch.is_stream and isinstance(batch.packets[0], Refusal):
+            return await self._refused(body, batch.packets[0].error, envelope, batch.packets[0].name)
         statuses = await self._service.accept(batch.arrivals)
         self._service.metrics.accept.observe(monotonic() - arrived)
-        return JSONResponse(_statement(batch, statuses), 202)
+        return statement(batch, statuses)
 
     async def _answered(self, body: bytes, envelope: Envelope | None, form: str) -> Response:
         """The items of one packet, decoded at once and not stored."""
@@ -178,6 +163,8 @@ class Endpoints:
         try:
             loop = asyncio.get_running_loop()
             codec, data = await loop.run_in_executor(self._decoders, self._decode, body, envelope, form)
+        except RemoteError as fault:
+            return await self._refused(body, fault, envelope, name_of(body, envelope))
         finally:
             self._free += 1
         self._service.metrics.answered.labels(codec).inc()
@@ -196,9 +183,10 @@ class Endpoints:
         except SettingError as fault:
             raise AcceptError(str(fault)) from fault
 
-    async def _refused(self, body: bytes, fault: RemoteError, envelope: Envelope | None) -> Response:
+    async def _refused(self, body: bytes, fault: RemoteError, envelope: Envelope | None, name: str | None) -> Response:
+        """What is wrong with a body; the name is that of its packet, None where it is a stream's as a whole."""
         await asyncio.to_thread(self._service.intake.refuse, body, fault, envelope)
-        return problem(fault)
+        return problem(fault, name)
 
     async def refuse(self, request: Request, fault: Exception) -> Response:
         """What was refused before there was a body, or for no fault of its packet."""
@@ -207,7 +195,20 @@ class Endpoints:
 
     async def codecs(self, request: Request) -> Response:
         """What is served."""
+        self._check_reader(request)
         return JSONResponse({"codecs": [_described(codec) for codec in self._service.codecs]})
+
+    def _check_reader(self, request: Request) -> None:
+        """Raise a `TokenError` if not everybody may read, and nobody's who may is there."""
+        if self._service.readers is not None:
+            self._service.readers.device_of(request.headers.get("authorization"))
+
+    def _reads(self, request: Request) -> bool:
+        try:
+            self._check_reader(request)
+        except TokenError:
+            return False
+        return True
 
     async def healthz(self, request: Request) -> Response:
         """The process runs."""
@@ -216,10 +217,12 @@ class Endpoints:
     async def readyz(self, request: Request) -> Response:
         """Packets are taken and get to the sink."""
         obstacles = self._service.obstacles
-        return JSONResponse({"ready": not obstacles, "obstacles": obstacles}, 503 if obstacles else 200)
+        shown = obstacles if self._reads(request) else []
+        return JSONResponse({"ready": not obstacles, "obstacles": shown}, 503 if obstacles else 200)
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus' text format."""
+        self._check_reader(request)
         return Response(self._service.metrics.render(), media_type=PROMETHEUS)
 
     async def openapi(self, request: Request) -> Response:
@@ -227,49 +230,11 @@ class Endpoints:
         return JSONResponse(self._document)
 
 
-class Decoded(Response):
-    """Decoded items, sent as fast as the client reads them; their bytes are charged to the memory of all requests.
-
-    Raises:
-        FullError: there is no memory for them.
-    """
-
-    def __init__(self, data: bytes, media_type: str, memory: Budget) -> None:
-        memory.charge(len(data))
-        super().__init__(data, 200, media_type=media_type)
-        self._memory = memory
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send piece by piece: what is sent at once is all in the connection's buffer."""
-        try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for at in range(0, len(self.body), LARGE):
-                piece = self.body[at : at + LARGE]
-                await send({"type": "http.response.body", "body": piece, "more_body": at + LARGE < len(self.body)})
-        finally:
-            self._memory.release(len(self.body))
-
-
-def problem(fault: Exception) -> Response:
-    """An error as a response; ``fault`` is one of ours."""
-    status = next((status for kind, status in STATUSES if isinstance(fault, kind)), 500)
-    headers: dict[str, str] = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if status in (429, 503):
-        headers["Retry-After"] = str(fault.retry_after if isinstance(fault, BusyError) else RETRY_SECONDS)
-    return _problem(status, type(fault).__name__, str(fault), headers)
-
-
-def _problem(status: int, error: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": error, "message": message}, status, headers)
-
-
 async def _http_error(request: Request, fault: Exception) -> Response:
     """Starlette's own: no such path, no such method."""
     if not isinstance(fault, HTTPException):
         raise fault
-    return _problem(fault.status_code, type(fault).__name__, fault.detail, fault.headers)
+    return plain_problem(fault.status_code, type(fault).__name__, fault.detail, fault.headers)
 
 
 async def _gone(request: Request, fault: Exception) -> Response:
@@ -279,9 +244,15 @@ async def _gone(request: Request, fault: Exception) -> Response:
 
 async def _unexpected(request: Request, fault: Exception) -> Response:
     """A fault of ours; Starlette logs it."""
-    return _problem(
+    return plain_problem(
         500, type(fault).__name__, "expected to answer, found a fault of the server's own: send it again later"
     )
+
+
+def _known(request: Request) -> None:
+    """Say so to the connection, where the server is ours: it keeps its place until the answer is out."""
+    if KNOWN in request.scope:
+        request.scope[KNOWN]()
 
 
 def _check_media(request: Request) -> None:
@@ -308,18 +279,6 @@ def _asked_form(request: Request) -> str | None:
     """What the client wants decoded at once; None where it wants the packet stored."""
     wanted = [entry.partition(";")[0].strip().lower() for entry in request.headers.get("accept", "").split(",")]
     return next((FORM_OF[entry] for entry in wanted if entry in FORM_OF), None)
-
-
-def _statement(batch: Batch, statuses: Sequence[str]) -> dict[str, Any]:
-    """What is said of accepted packets."""
-    accepted = iter(statuses)
-    found = [
-        {"id": entry.name, "status": next(accepted)}
-        if isinstance(entry, Arrival)
-        else {"status": "refused", "error": type(entry).__name__, "message": str(entry)}
-        for entry in batch.packets
-    ]
-    return {"packets": found} if batch.is_stream else found[0]
 
 
 def _described(codec: Codec) -> dict[str, Any]:

@@ -1,20 +1,18 @@
 """The inbox: what was answered 202 is in this SQLite file, on the disk, until the sink has it.
 
 One thread writes. Whatever was asked of it while one commit ran goes into the next one (group commit), so that the
-time of an fsync is shared by all who wait for it. Names stay after their packets have gone: see `names`.
-
-    packets   what waits to be decoded, in the order of arrival
-    spools    for each device and spool which sequences were ever accepted
-    hashes    the last names of packets without an envelope
+time of an fsync is shared by all who wait for it. Names stay after their packets have gone: see `known`. Which files
+these are, and what becomes of them when they are lost or damaged: see `database`.
 
 A packet and its name get to the disk in one transaction: what is known was stored, so whatever is sent again is a
 duplicate, also when it has been decoded since. Room is reserved before a packet is queued, and given back when it was
 not stored or has left: what waits for the disk is bounded like what lies on it.
 
 A transaction is, in this order: packets that leave and attempts that are counted, then new packets with their names,
-then the sets of sequences. After COMMIT the workers are told of new packets, then whoever offered them is answered. One
-that fails is rolled back and all who wait are told; packets that leave stay on the list for the next one; what memory
-knows of names is forgotten, as it may name what was not written.
+then what changed of what is known. After COMMIT the workers are told of new packets, then whoever offered them is
+answered. One that fails is rolled back and all who wait are told; packets that leave stay on the list for the next one;
+what memory knows of names is forgotten, as it may name what was not written. From then on a probe is written now and
+then, until the disk takes it.
 
     killed before COMMIT              nobody was answered: the sender sends again
     after it, before the answer       sent again, and a duplicate
@@ -31,39 +29,24 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latentwire.runtime.serve.database import open_files
 from latentwire.runtime.serve.errors import FullError, InboxError
+from latentwire.runtime.serve.known import ACCEPTED, CONFLICT, DUPLICATE, Known, content_of
 from latentwire.runtime.serve.logs import event
-from latentwire.runtime.serve.names import Seen
 from latentwire.runtime.wire import Envelope
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS packets (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, envelope TEXT, codec BLOB NOT NULL,
-    output INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS spools (
-    device TEXT NOT NULL, spool TEXT NOT NULL, seen BLOB NOT NULL, touched INTEGER NOT NULL,
-    PRIMARY KEY (device, spool)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS spools_touched ON spools (touched);
-CREATE TABLE IF NOT EXISTS hashes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
-"""
-VERSION = 1
 OVERHEAD = 512
 """Bytes that a packet is counted for beside its own."""
-MAX_HASHES = 1 << 18
-MAX_SPOOLS = 1 << 16
-"""The one that nothing came from for the longest time is forgotten first."""
-CACHED_SPOOLS = 1024
 MAX_GROUP = 256
 """Requests that share one commit."""
 RETRY_SECONDS = 2
-
-ACCEPTED, DUPLICATE = "accepted", "duplicate"
+PROBE_BYTES = (1 << 16, 1 << 22)
+"""Least and most that is written to see whether the disk takes something again."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +60,10 @@ class Arrival:
     output: int
     """Bytes that it decodes to."""
     body: bytes
+    content: bytes
+    """`known.content_of` it."""
+    again: bool = False
+    """Whether it comes from quarantine, accepted before: that its name is known is no news."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +77,17 @@ class Entry:
     leftover: bool = False
     """Whether it was there when the service started: the last one may have ended because of it."""
     attempts: int = 0
-    """How often it was begun and not finished, counted for leftovers."""
+    """How often it was begun and not finished by a service that ended, counted for leftovers."""
+    failures: int = 0
+    """How often it failed for a reason that is neither its own nor this machine's, as far as can be told."""
+    held: bool = False
+    """Whether this machine could not decode it for now."""
     since: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it must not take others with it."""
+        return bool(self.attempts or self.failures or self.held)
 
 
 @dataclass(frozen=True)
@@ -122,27 +118,41 @@ class Inbox:
         most_packets: packets that may wait.
         most_bytes: of them.
         stored: is told of new entries after their commit, in order, before whoever offered them is.
+        anew: as for `database.open_files`.
+        had_content: the same.
 
     Raises:
-        InboxError: another service has it, or it cannot be opened.
+        InboxError: another service has it, it is lost or damaged, or cannot be opened.
     """
 
-    def __init__(self, folder: Path, most_packets: int, most_bytes: int, stored: Callable[[list[Entry]], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        most_packets: int,
+        most_bytes: int,
+        stored: Callable[[list[Entry]], None],
+        *,
+        anew: bool = False,
+        had_content: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._most = (most_packets, most_bytes)
         self._stored = stored
         self._jobs: queue.SimpleQueue[_Offer | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._chores: list[tuple[str, int]] = []
-        self._seen: OrderedDict[tuple[str, str], Seen] = OrderedDict()
         self._closing = False
+        self.fault: str | None = None
+        """Why the last transaction failed; None since one did not."""
+        self._unwritten = 0
+        """Bytes of the last offers that the disk did not take."""
+        self._files = open_files(folder, anew=anew, had_content=had_content)
+        self._writer, self._reader = self._files.writer, self._files.reader
+        self._known = Known(self._writer)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._owner = _own(folder / "owner.sqlite")
-            self._writer = _open(folder / "inbox.sqlite")
-            self._reader = _open(folder / "inbox.sqlite")
             left = self._load()
-        except (OSError, sqlite3.Error) as fault:
-            raise InboxError(f"{folder}: expected an inbox that nobody else has open, found: {fault}") from fault
+        except sqlite3.Error as fault:
+            self._files.close()
+            raise InboxError(f"{folder}: expected an inbox that can be read, found: {fault}") from fault
         self._packets, self._bytes = len(left), sum(entry.size + OVERHEAD for entry in left)
         stored(left)
         self._thread = threading.Thread(target=self._run, name="inbox")
@@ -151,6 +161,11 @@ class Inbox:
     def _load(self) -> list[Entry]:
         rows = self._writer.execute("SELECT id, codec, length(body), output, attempts FROM packets ORDER BY id")
         return [Entry(at, codec, size, output, True, attempts) for at, codec, size, output, attempts in rows]
+
+    @property
+    def id(self) -> str:
+        """32 hexadecimal digits, drawn when it was made."""
+        return self._files.id
 
     @property
     def packets(self) -> int:
@@ -172,8 +187,8 @@ class Inbox:
 
         Args:
             arrivals: packets of one request.
-            done: called from the inbox's thread, after the fsync, with "accepted" or "duplicate" for each; or with what
-                went wrong.
+            done: called from the inbox's thread, after the fsync, with "accepted", "duplicate" or "conflict" for each;
+                or with what went wrong.
 
         Raises:
             FullError: they have no room.
@@ -242,14 +257,13 @@ class Inbox:
         self._closing = True
         self._jobs.put(None)
         self._thread.join()
-        self._reader.close()
-        self._writer.close()
-        self._owner.close()
+        self._files.close()
 
     def _run(self) -> None:
         while True:
-            jobs = [self._jobs.get()]
+            jobs: list[_Offer | None] = []
             with suppress(queue.Empty):
+                jobs.append(self._jobs.get(timeout=RETRY_SECONDS if self.fault is not None else None))
                 while len(jobs) < MAX_GROUP:
                     jobs.append(self._jobs.get_nowait())
             self._commit([job for job in jobs if job is not None])
@@ -265,84 +279,64 @@ class Inbox:
             for statement, at in chores:
                 self._writer.execute(statement, (at,))
             outcomes = [[self._insert(arrival) for arrival in offer.arrivals] for offer in offers]
-            self._remember(offers, outcomes)
+            self._known.write()
+            if self.fault is not None:
+                self._probe()
             self._writer.execute("COMMIT")
         except Exception as fault:  # of whatever kind: nobody may wait for ever
             self._roll_back(offers, fault)
             return
+        self.fault = None
         with self._lock:
             del self._chores[: len(chores)]
         for offer, found in zip(offers, outcomes, strict=True):
             self._tell(offer, found)
 
+    def _probe(self) -> None:
+        """As much as the disk did not take, which nobody needs: otherwise no news would be good news."""
+        least, most = PROBE_BYTES
+        size = min(max(self._unwritten, least), most)
+        self._writer.execute("INSERT OR REPLACE INTO about VALUES ('probe', randomblob(?))", (size,))
+
     def _roll_back(self, offers: list[_Offer], fault: Exception) -> None:
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
-        self._seen.clear()  # it may name what was not written
+        with suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        self._known.forget()
+        self.fault = f"{type(fault).__name__}: {fault}"
+        if offers:
+            self._unwritten = sum(_size(offer) for offer in offers)
         error = InboxError(f"expected an inbox that can be written, found: {fault}")
         for offer in offers:
-            self._release(len(offer.arrivals), sum(len(arrival.body) + OVERHEAD for arrival in offer.arrivals))
+            self._release(len(offer.arrivals), _size(offer))
             _answer(offer, error)
 
-    def _tell(self, offer: _Offer, found: list[Entry | None]) -> None:
-        new = [entry for entry in found if entry is not None]
-        twice = [arrival for arrival, entry in zip(offer.arrivals, found, strict=True) if entry is None]
-        self._release(len(twice), sum(len(arrival.body) + OVERHEAD for arrival in twice))
+    def _tell(self, offer: _Offer, found: list[tuple[str, Entry | None]]) -> None:
+        new = [entry for _, entry in found if entry is not None]
+        old = [arrival for arrival, (_, entry) in zip(offer.arrivals, found, strict=True) if entry is None]
+        self._release(len(old), sum(len(arrival.body) + OVERHEAD for arrival in old))
         if new:
             self._stored(new)
-        _answer(offer, [DUPLICATE if entry is None else ACCEPTED for entry in found])
+        _answer(offer, [status for status, _ in found])
 
-    def _insert(self, arrival: Arrival) -> Entry | None:
-        """The packet's entry, or None where its name was accepted before."""
-        if not (self._is_new_hash(arrival.name) if arrival.envelope is None else self._is_new(arrival.envelope)):
-            return None
+    def _insert(self, arrival: Arrival) -> tuple[str, Entry | None]:
+        """What becomes of a packet, and its entry where it is new."""
+        if not arrival.again:
+            status = self._known.add(arrival.name, arrival.envelope, arrival.content)
+            if status != ACCEPTED:
+                return status, None
         fields = None if arrival.envelope is None else json.dumps(arrival.envelope.to_fields())
         row = (arrival.name, fields, arrival.codec, arrival.output, arrival.body)
         statement = "INSERT OR IGNORE INTO packets (name, envelope, codec, output, body) VALUES (?, ?, ?, ?, ?)"
         cursor = self._writer.execute(statement, row)
         if not cursor.rowcount or cursor.lastrowid is None:  # a forgotten name that waits still
-            return None
-        return Entry(cursor.lastrowid, arrival.codec, len(arrival.body), arrival.output)
+            return self._against_waiting(arrival), None
+        return ACCEPTED, Entry(cursor.lastrowid, arrival.codec, len(arrival.body), arrival.output)
 
-    def _is_new(self, envelope: Envelope) -> bool:
-        return self._seen_of(envelope.device, envelope.spool).add(envelope.sequence)
-
-    def _seen_of(self, device: str, spool: str) -> Seen:
-        place = (device, spool)
-        if place not in self._seen:
-            row = self._writer.execute("SELECT seen FROM spools WHERE device = ? AND spool = ?", place).fetchone()
-            self._seen[place] = Seen(row[0] if row else b"")
-        self._seen.move_to_end(place)
-        return self._seen[place]
-
-    def _is_new_hash(self, name: str) -> bool:
-        cursor = self._writer.execute("INSERT OR IGNORE INTO hashes (name) VALUES (?)", (name,))
-        return cursor.rowcount > 0
-
-    def _remember(self, offers: list[_Offer], outcomes: list[list[Entry | None]]) -> None:
-        """Write the sets of sequences that changed, and forget the oldest names beyond the bounds."""
-        pairs = (
-            pair
-            for offer, found in zip(offers, outcomes, strict=True)
-            for pair in zip(offer.arrivals, found, strict=True)
-        )
-        new = [arrival.envelope for arrival, entry in pairs if entry is not None]
-        now = time.time_ns()
-        for device, spool in {(found.device, found.spool) for found in new if found is not None}:
-            row = (device, spool, self._seen_of(device, spool).to_bytes(), now)
-            self._writer.execute("INSERT OR REPLACE INTO spools VALUES (?, ?, ?, ?)", row)
-        if new:
-            self._writer.execute("DELETE FROM hashes WHERE id <= (SELECT max(id) FROM hashes) - ?", (MAX_HASHES,))
-            self._forget_spools()
-        while len(self._seen) > CACHED_SPOOLS:
-            self._seen.popitem(last=False)
-
-    def _forget_spools(self) -> None:
-        (count,) = self._writer.execute("SELECT count(*) FROM spools").fetchone()
-        if count > MAX_SPOOLS:
-            oldest = "SELECT device, spool FROM spools ORDER BY touched LIMIT ?"
-            self._writer.execute(f"DELETE FROM spools WHERE (device, spool) IN ({oldest})", (count - MAX_SPOOLS,))
-            self._seen.clear()
+    def _against_waiting(self, arrival: Arrival) -> str:
+        query = "SELECT envelope, body FROM packets WHERE name = ?"
+        fields, body = self._writer.execute(query, (arrival.name,)).fetchone()
+        return DUPLICATE if content_of(body, _envelope(fields)) == arrival.content else CONFLICT
 
 
 def _answer(offer: _Offer, outcome: Outcome) -> None:
@@ -353,28 +347,9 @@ def _answer(offer: _Offer, outcome: Outcome) -> None:
         event("failed", logging.ERROR, error=type(fault).__name__, message=str(fault)[:400])
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """A connection whose commits are on the disk when they return."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, VERSION):
-        connection.close()
-        raise OSError(f"{path} is of version {version}, this release has {VERSION}")
-    connection.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
-    return connection
-
-
-def _own(path: Path) -> sqlite3.Connection:
-    """A lock that ends with this process, however it ends."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+def _size(offer: _Offer) -> int:
+    """What its packets are counted for."""
+    return sum(len(arrival.body) + OVERHEAD for arrival in offer.arrivals)
 
 
 def _envelope(fields: str | None) -> Envelope | None:

@@ -14,13 +14,24 @@ from latentwire.runtime.errors import EnvelopeError, LayoutError, RemoteError
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import BodySizeError, FullError, RequestError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
+from latentwire.runtime.serve.known import content_of
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.settings import Bounds
 from latentwire.runtime.wire import LENGTH, MAX_SEQUENCE, Damaged, Envelope, Keys, Packet, is_packet, read_stream
 
-Checked = Arrival | RemoteError
+
+@dataclass(frozen=True)
+class Refusal:
+    """A packet that did not pass its checks."""
+
+    name: str | None
+    """As it would have been accepted under; None for bytes of a stream without an envelope that are no packet."""
+    error: RemoteError
+
+
+Checked = Arrival | Refusal
 
 
 class Budget:
@@ -81,16 +92,21 @@ class Intake:
         self._quarantine, self._metrics = quarantine, metrics
 
     def check(self, body: bytes, envelope: Envelope | None) -> Batch:
-        """The packets of a body, named; a bad one in a stream is an error in its place.
+        """The packets of a body, named; a bad one is a refusal in its place.
 
         Raises:
-            RemoteError: a body that is one bad packet, or a stream without an intact one.
+            RemoteError: what is wrong with a stream as a whole, or with a request whatever its packet.
         """
         is_sealed = envelope is not None and envelope.seal is not None
         records = [] if is_sealed or is_packet(body) else self._records(body)
         if any(isinstance(record, Packet) for record in records):
             return self._stream(body, records, envelope)
-        return Batch((self.packet(body, envelope),), is_stream=False)
+        try:
+            return Batch((self.packet(body, envelope),), is_stream=False)
+        except RequestError:
+            raise
+        except RemoteError as fault:
+            return Batch((Refusal(name_of(body, envelope), fault),), is_stream=False)
 
     def packet(self, body: bytes, envelope: Envelope | None) -> Arrival:
         """The packet of a body that holds one and nothing else, opened where it is sealed.
@@ -128,18 +144,25 @@ class Intake:
 
     def _named(self, packet: bytes, envelope: Envelope | None) -> Arrival:
         codec, header = self._codecs.check(packet)
-        name = hashlib.sha256(packet).hexdigest() if envelope is None else envelope.id
-        return Arrival(name, envelope, codec.key, codec.output_bytes(header), packet)
+        return Arrival(
+            name_of(packet, envelope),
+            envelope,
+            codec.key,
+            codec.output_bytes(header),
+            packet,
+            content_of(packet, envelope),
+        )
 
     def _stream(self, body: bytes, records: Sequence[Packet | Damaged], envelope: Envelope | None) -> Batch:
         if envelope is not None:
             check_stream(body, records, envelope)
-        packets = []
+        packets: list[Checked] = []
         for place, record in enumerate(records):
             named = None if envelope is None else replace(envelope, sequence=envelope.sequence + place)
-            packets.append(self._record(record, named))
-            if isinstance(packets[-1], RemoteError):
-                self.refuse(body[record.offset :][: _length(record)], packets[-1], named)
+            found = self._record(record, named)
+            packets.append(found)
+            if isinstance(found, Refusal):
+                self.refuse(body[record.offset :][: _length(record)], found.error, named)
         return Batch(tuple(packets), is_stream=True)
 
     def _records(self, body: bytes) -> list[Packet | Damaged]:
@@ -153,11 +176,16 @@ class Intake:
 
     def _record(self, record: Packet | Damaged, envelope: Envelope | None) -> Checked:
         if isinstance(record, Damaged):
-            return record.error
+            return Refusal(None if envelope is None else envelope.id, record.error)
         try:
             return self._named(record.data, envelope)
         except RemoteError as fault:
-            return fault
+            return Refusal(name_of(record.data, envelope), fault)
+
+
+def name_of(packet: bytes, envelope: Envelope | None) -> str:
+    """What a packet is accepted, or refused, under."""
+    return hashlib.sha256(packet).hexdigest() if envelope is None else envelope.id
 
 
 def check_stream(body: bytes, records: Sequence[Packet | Damaged], envelope: Envelope) -> None:

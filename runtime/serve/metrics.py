@@ -17,6 +17,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.accepted = self._counter("packets_accepted", "Packets that are durable, by codec.", "codec")
         self.duplicate = self._counter("packets_duplicate", "Packets that had been accepted before.")
+        self.conflict = self._counter("packets_conflict", "Packets under the name of another that had been accepted.")
         self.refused = self._counter("packets_refused", "Packets and requests that were refused, by error.", "reason")
         self.decoded = self._counter("packets_decoded", "Packets that are in the sink, by codec.", "codec")
         self.undecodable = self._counter("packets_undecodable", "Accepted packets that went to quarantine.", "reason")
@@ -24,6 +25,9 @@ class Metrics:
             "packets_answered", "Packets that were decoded and answered, not stored.", "codec"
         )
         self.sink_failures = self._counter("sink_failures", "Batches that the sink did not take.")
+        self.decoder_failures = self._counter(
+            "decoder_failures", "Batches that could not be decoded for now, by codec.", "codec"
+        )
         self.batch = self._histogram("batch_packets", "Packets of a batch.", PACKETS)
         self.accept = self._histogram("accept_seconds", "From a packet's last byte to its 202.", SECONDS)
         self.decode = self._histogram("decode_seconds", "Decoding of one batch.", SECONDS)

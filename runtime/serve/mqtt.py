@@ -1,7 +1,8 @@
 """MQTT 5: packets from a broker, answers back through it.
 
     latentwire/v1/DEVICE/packets    to the server, QoS 1: one packet; the envelope's fields are user properties
-    latentwire/v1/DEVICE/answers    to the device, QoS 1: JSON with spool, sequence, status, error, message, retry_after
+    latentwire/v1/DEVICE/answers    to the device, QoS 1: JSON with spool, sequence, and what `answers` says (id,
+                                    status, error, message), or retry_after
 
 The broker's message is acknowledged when its packet is on the disk, or when the device has been answered that it is not
 taken: the answer, not the broker's acknowledgement, is what a device goes by.
@@ -24,6 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from latentwire.runtime.errors import EnvelopeError, RemoteError, SettingError
+from latentwire.runtime.serve.answers import refused, taken
 from latentwire.runtime.serve.errors import BusyError, UnknownKeyError
 from latentwire.runtime.serve.inbox import RETRY_SECONDS, Arrival
 from latentwire.runtime.serve.logs import event
@@ -147,7 +149,7 @@ class Listener:
             return
         except RemoteError as fault:
             self._service.intake.refuse(body, fault, envelope)
-            self._answer(message, device, fields, refusal(fault))
+            self._answer(message, device, fields, refused(None if envelope is None else envelope.id, fault))
             return
         self._offer(message, device, fields, arrival)
 
@@ -157,7 +159,7 @@ class Listener:
                 self._answer(message, device, fields, busy(str(outcome), RETRY_SECONDS))
                 return
             self._service.count([arrival], outcome)
-            self._answer(message, device, fields, {"status": outcome[0]})
+            self._answer(message, device, fields, taken(arrival.name, outcome[0]))
 
         try:
             self._service.offer([arrival], stored)
@@ -180,11 +182,6 @@ def listener_at(url: str, service: Service) -> Listener:
         SettingError: no broker can be there.
     """
     return Listener(service, Broker.from_url(url))
-
-
-def refusal(fault: Exception) -> dict[str, Any]:
-    """The packet is refused for good."""
-    return {"status": "refused", "error": type(fault).__name__, "message": str(fault)}
 
 
 def busy(message: str, seconds: int) -> dict[str, Any]:

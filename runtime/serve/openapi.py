@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentwire.runtime.serve.settings import Settings
@@ -32,6 +32,7 @@ REFUSALS: Mapping[int, str] = {
     403: "The token of another device, or sealed with a key that the server does not have yet.",
     406: "These items are no pictures: ask for application/x-npy.",
     408: "The body did not arrive in time.",
+    409: "Another packet was accepted under this name: the spool was cloned or put back. Send it under a new spool.",
     413: "More bytes, packets, or items to decode than are taken. It would be refused again.",
     415: "The body is not application/octet-stream.",
     422: "An intact packet of a codec, or a packet version, that is not served. It would be refused again.",
@@ -40,10 +41,15 @@ REFUSALS: Mapping[int, str] = {
     503: "The service ends, or cannot write its inbox. Send it again.",
 }
 LATER = (429, 503)
+NAMED = {400: "Refused", 409: "Conflict", 413: "Refused", 415: "Refused", 422: "Refused"}
+"""Statuses that name the packet, where it is one, and the schema for that."""
+EACH = ("Taken", "Conflict", "Refused")
+"""What may become of a packet of a stream."""
 SENDING = """202 when the packets are on the disk. Device, Spool and Sequence name a packet for good; without any of the
-headers it is named by its SHA-256. A name that was accepted before is answered `duplicate`. In a stream the packets
-after the first have the next sequences, and bad ones are refused in their place. With Accept image/png or
-application/x-npy, one packet is decoded at once, answered and not stored."""
+headers it is named by its SHA-256. A name that was accepted before is answered `duplicate`, and with
+another packet 409. What is refused for good names its packet, too: an error without `id` is not about one packet. In a
+stream the packets after the first have the next sequences, and bad ones are refused in their place. With Accept
+image/png or application/x-npy, one packet is decoded at once, answered and not stored."""
 
 
 def document(settings: Settings) -> Json:
@@ -105,7 +111,8 @@ def _header(name: str, pattern: str, text: str) -> Json:
 
 
 def _refusal(status: int) -> Json:
-    found: Json = {"description": REFUSALS[status], "content": _json(_ref("Error"))}
+    schema = {"oneOf": [_ref(NAMED[status]), _ref("Error")]} if status in NAMED else _ref("Error")
+    found: Json = {"description": REFUSALS[status], "content": _json(schema)}
     if status in LATER:
         text = "Seconds to wait"
         found["headers"] = {"Retry-After": {"description": text, "required": True, "schema": {"type": "integer"}}}
@@ -132,9 +139,10 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _object(properties: Json) -> Json:
-    """An object with all of these properties and no others."""
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _object(properties: Json, optional: Sequence[str] = ()) -> Json:
+    """An object with all of these properties, the optional ones excepted, and no others."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _schemas() -> Json:
@@ -153,8 +161,9 @@ def _schemas() -> Json:
     return {
         "Error": _object({"error": text, "message": text}),
         "Taken": _object({"id": text, "status": {"enum": ["accepted", "duplicate"]}}),
-        "Refused": _object({"status": {"const": "refused"}, "error": text, "message": text}),
-        "Stream": _object({"packets": {"type": "array", "items": {"oneOf": [_ref("Taken"), _ref("Refused")]}}}),
+        "Refused": _object({"id": text, "status": {"const": "refused"}, "error": text, "message": text}, ("id",)),
+        "Conflict": _object({"id": text, "status": {"const": "conflict"}, "error": text, "message": text}),
+        "Stream": _object({"packets": {"type": "array", "items": {"oneOf": list(map(_ref, EACH))}}}),
         "Codecs": _object({"codecs": {"type": "array", "items": codec}}),
         "Alive": _object({"alive": {"const": True}}),
         "Ready": _object({"ready": {"type": "boolean"}, "obstacles": texts}),

@@ -48,6 +48,8 @@ class Trust:
     Args:
         tokens: file of the devices' tokens.
         no_auth: nobody needs one.
+        readers: file of the tokens of those who may read metrics and codecs.
+        allowed_hosts: names under which the service is asked.
         keys: file of the keys that packets are sealed with.
         certificate: of TLS.
         key: of the certificate.
@@ -55,6 +57,8 @@ class Trust:
 
     tokens: Path | None
     no_auth: bool
+    readers: Path | None
+    allowed_hosts: tuple[str, ...]
     keys: Path | None
     certificate: Path | None
     key: Path | None
@@ -65,13 +69,25 @@ trust_options = option_group(
     Trust,
     click.option("--tokens", type=FILE, help="File of the devices' tokens, see `latentwire token`."),
     click.option("--no-auth", is_flag=True, help="Take packets from everybody; only on a loopback address."),
+    click.option(
+        "--readers", type=FILE, help="File of the tokens of those who may read /metrics and /v1/codecs; else everybody."
+    ),
+    click.option(
+        "--allowed-host",
+        "allowed_hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Name under which the service is asked, beside localhost; with --no-auth and --demo others are refused.",
+    ),
     click.option("--keys", type=FILE, help="File of the keys that packets are sealed with."),
     click.option("--certificate", type=FILE, help="TLS: certificate chain, PEM."),
     click.option("--key", type=FILE, help="TLS: private key, PEM."),
 )
 
 
-def bounds(batch: int, max_packet: int, max_output: int, max_inbox: int, max_waiting: int) -> Bounds:
+def bounds(
+    batch: int, max_packet: int, max_output: int, max_inbox: int, max_waiting: int, max_connections: int
+) -> Bounds:
     """How much of everything; what is not asked for is as large as what is asked for needs."""
     body = max(Bounds.body_bytes, max_packet)
     return Bounds(
@@ -83,6 +99,7 @@ def bounds(batch: int, max_packet: int, max_output: int, max_inbox: int, max_wai
         inbox_bytes=max_inbox,
         inbox_packets=max_waiting,
         batch_packets=batch,
+        connections=max_connections,
     )
 
 
@@ -98,6 +115,7 @@ bounds_options = option_group(
     _bound("--max-output", 1, None, Bounds.output_bytes, "Most bytes that a packet may decode to."),
     _bound("--max-inbox", 1, None, Bounds.inbox_bytes, "Most bytes that may wait."),
     _bound("--max-waiting", 1, None, Bounds.inbox_packets, "Most packets that may wait."),
+    _bound("--max-connections", 1, None, Bounds.connections, "Most connections; who only waits gives way beyond."),
 )
 
 
@@ -138,6 +156,7 @@ class Serving:
         bundles: codecs that are served.
         sink: folder or URL for what is decoded.
         inbox: folder for what waits, and what was refused.
+        new_inbox: begin anew where it is lost or damaged.
         form: of pictures in the sink.
         workers: threads that decode.
     """
@@ -145,6 +164,7 @@ class Serving:
     bundles: tuple[str, ...]
     sink: str
     inbox: Path
+    new_inbox: bool
     address: Address
     trust: Trust
     form: str
@@ -163,10 +183,13 @@ class Serving:
             bundles=self.bundles,
             sink=self.sink,
             inbox=self.inbox,
+            new_inbox=self.new_inbox,
             host=self.address.host,
             port=self.address.port,
             tokens=self.trust.tokens,
             open_to_all=self.trust.no_auth or self.page.demo,
+            readers=self.trust.readers,
+            allowed_hosts=self.trust.allowed_hosts,
             keys=self.trust.keys,
             mqtt=self.address.mqtt,
             certificate=self.trust.certificate,
@@ -190,6 +213,9 @@ serving_options = option_group(
         default=Settings.inbox,
         show_default=True,
         help="Folder for what waits, and what was refused.",
+    ),
+    click.option(
+        "--new-inbox", is_flag=True, help="Where the inbox is lost or damaged, begin anew; what is left of it stays."
     ),
     address_options,
     trust_options,

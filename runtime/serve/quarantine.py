@@ -13,6 +13,7 @@ from collections import deque
 from pathlib import Path
 
 from latentwire.runtime.atomic import whole_file
+from latentwire.runtime.errors import InputFileError
 from latentwire.runtime.wire import Envelope
 
 PACKET, REASON = ".packet", ".json"
@@ -78,9 +79,12 @@ class Quarantine:
     def _write(self, data: bytes, digest: str, text: bytes, durable: bool) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = f"{time.time_ns():020}-{digest[:16]}"
-        for suffix, content in ((PACKET, data), (REASON, text)):
-            with whole_file(self._folder / (stem + suffix), durable=durable) as file:
-                file.write(content)
+        try:
+            for suffix, content in ((PACKET, data), (REASON, text)):
+                with whole_file(self._folder / (stem + suffix), durable=durable) as file:
+                    file.write(content)
+        except InputFileError as fault:
+            raise OSError(str(fault)) from fault
         self._note(stem, len(data) + len(text))
 
     def _drop(self, coming: int) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import DrainingError
-from latentwire.runtime.serve.inbox import ACCEPTED, DUPLICATE, Arrival, Done, Entry, Inbox
+from latentwire.runtime.serve.inbox import Arrival, Done, Entry, Inbox
 from latentwire.runtime.serve.intake import Budget, Intake
+from latentwire.runtime.serve.known import ACCEPTED, CONFLICT, DUPLICATE
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.settings import Settings
-from latentwire.runtime.serve.sinks import open_sink
+from latentwire.runtime.serve.sinks import INBOX_MARK, open_sink
 from latentwire.runtime.serve.tokens import Tokens
 from latentwire.runtime.serve.waiting import Waiting
 from latentwire.runtime.serve.worker import Workers
@@ -60,6 +62,7 @@ class Service:
             providers=settings.providers,
         )
         self.tokens = None if settings.tokens is None else Tokens(settings.tokens)
+        self.readers = None if settings.readers is None else Tokens(settings.readers)
         self._sink = open_sink(settings.sink)
         self._quarantine = Quarantine(settings.quarantine, bounds.quarantine_packets, bounds.quarantine_bytes)
         keys = None if settings.keys is None else Keys.load(settings.keys)
@@ -82,7 +85,14 @@ class Service:
             return
         settings, bounds = self.settings, self.settings.bounds
         self._waiting = Waiting(settings.threads, bounds.batch_packets, bounds.latency_ms / 1000, bounds.work_bytes)
-        self.inbox = Inbox(settings.inbox, bounds.inbox_packets, bounds.inbox_bytes, self._stored)
+        self.inbox = Inbox(
+            settings.inbox,
+            bounds.inbox_packets,
+            bounds.inbox_bytes,
+            self._stored,
+            anew=settings.new_inbox,
+            had_content=self._sink_tells,
+        )
         self.metrics.watch(self.inbox)
         self._workers = Workers(
             settings.threads,
@@ -99,6 +109,9 @@ class Service:
             transport.start()
         self._started = True
         event("started", codecs=", ".join(codec.name for codec in self.codecs), waiting=self.inbox.packets)
+
+    def _sink_tells(self) -> str | None:
+        return "the sink's _inbox/id" if self._sink.has(INBOX_MARK) else None
 
     def _stored(self, entries: list[Entry]) -> None:
         """Packets of codecs that were served before stay where they are until they are served again."""
@@ -128,7 +141,7 @@ class Service:
         self.inbox.offer(arrivals, done)
 
     async def accept(self, arrivals: Sequence[Arrival]) -> list[str]:
-        """Have packets made durable; "accepted" or "duplicate" for each.
+        """Have packets made durable; "accepted", "duplicate" or "conflict" for each.
 
         Raises:
             BusyError: as in `offer`.
@@ -161,8 +174,13 @@ class Service:
         for arrival, status in zip(arrivals, statuses, strict=True):
             if status == ACCEPTED:
                 self.metrics.accepted.labels(self.codecs[arrival.codec].name).inc()
-            else:
+            elif status == DUPLICATE:
                 self.metrics.duplicate.inc()
+            else:
+                self.metrics.conflict.inc()
+                event("conflict", logging.WARNING, id=arrival.name)
+        if statuses.count(CONFLICT) == len(statuses):
+            return
         event("accepted", id=arrivals[0].name, packets=statuses.count(ACCEPTED), duplicates=statuses.count(DUPLICATE))
 
     @property
@@ -171,8 +189,11 @@ class Service:
         found = ["draining"] if self._draining else []
         if self.inbox.is_full:
             found.append("inbox: full")
-        if self._workers.backoff.fault is not None:
-            found.append(self._workers.backoff.fault)
+        if self.inbox.fault is not None:
+            found.append(f"inbox: {self.inbox.fault}")
+        found += self._workers.troubles.texts
+        files = [tokens.obstacle for tokens in (self.tokens, self.readers) if tokens is not None]
+        found += [obstacle for obstacle in files if obstacle is not None]
         return found + [transport.obstacle for transport in self._transports if transport.obstacle is not None]
 
     def drain(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from latentwire.runtime.net import is_loopback
 from latentwire.runtime.session import Asked
 from latentwire.runtime.wire import MIN_PACKET_BYTES
 
+NAME = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+"""Of a host, or an IPv6 address without its brackets."""
 FORMS = ("png", "npy")
 MIB = 1 << 20
 
@@ -75,8 +78,12 @@ class Settings:
         bundles: codecs that are served: folders, zips, decoder files, names of ready codecs.
         sink: a folder, or any URL that fsspec opens.
         inbox: folder of the inbox and, unless told otherwise, the quarantine.
+        new_inbox: where the inbox is lost or damaged, begin anew; what is left of it stays. Otherwise that is an error.
         tokens: file of the devices' tokens; None for none, see ``open_to_all``.
-        open_to_all: nobody needs a token. Only on a loopback address.
+        open_to_all: nobody needs a token. Only on a loopback address, and under a name of this machine.
+        readers: file of the tokens of those who may read metrics, codecs and obstacles; None for everybody.
+        allowed_hosts: names, beside those of this machine, under which the service is asked. Where there are none,
+            and devices have tokens, any name will do.
         keys: file of the keys that packets are sealed with.
         mqtt: URL of a broker.
         form: of pictures in the sink: "png" or "npy".
@@ -89,10 +96,13 @@ class Settings:
     bundles: tuple[str | Path, ...]
     sink: str
     inbox: Path = Path("inbox")
+    new_inbox: bool = False
     host: str = "127.0.0.1"
     port: int = 8470
     tokens: Path | None = None
     open_to_all: bool = False
+    readers: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
     keys: Path | None = None
     mqtt: str | None = None
     certificate: Path | None = None
@@ -114,6 +124,14 @@ class Settings:
             raise SettingError("expected either a tokens file or --no-auth: `latentwire token DEVICE --tokens FILE`")
         if self.open_to_all and not is_loopback(self.host):
             raise SettingError(f"expected a loopback address with --no-auth, found {self.host}: use tokens")
+        for name in self.allowed_hosts:
+            if not NAME.fullmatch(name):
+                raise SettingError(f"expected a name or address without a port as an allowed host, found {name!r}")
+
+    @property
+    def checks_hosts(self) -> bool:
+        """Whether it matters under which name the service is asked."""
+        return self.open_to_all or bool(self.allowed_hosts)
 
     @property
     def quarantine(self) -> Path:

@@ -36,6 +36,10 @@ class File:
         return f".{self.name}.tmp"
 
 
+INBOX_MARK = ("_inbox", "id")
+"""Folder and name of the file that says which inbox the sink's content came from; no device's name begins like that."""
+
+
 class Sink(Protocol):
     """A place for files."""
 
@@ -44,6 +48,13 @@ class Sink(Protocol):
 
         Raises:
             SinkError: not all were; some may have been.
+        """
+
+    def has(self, place: tuple[str, str]) -> bool:
+        """Whether there is a file of that folder and name.
+
+        Raises:
+            SinkError: nobody can tell.
         """
 
     def close(self) -> None:
@@ -91,6 +102,10 @@ class FolderSink:
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self._root)
 
+    def has(self, place: tuple[str, str]) -> bool:
+        """Whether the file is there."""
+        return self._root.joinpath(*place).exists()
+
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
@@ -133,6 +148,13 @@ class StoreSink:
         if self._store.exists(target):  # not every store moves onto what is there; it holds the same bytes
             self._store.rm_file(target)
         self._store.mv(temporary, target)
+
+    def has(self, place: tuple[str, str]) -> bool:
+        """Whether the store has it."""
+        try:
+            return bool(self._store.exists("/".join((self._root, *place))))
+        except Exception as fault:  # every store has exceptions of its own
+            raise SinkError(f"expected a sink that can be read, found: {type(fault).__name__}: {fault}") from fault
 
     def close(self) -> None:
         """Stores are closed by fsspec."""

@@ -1,13 +1,18 @@
 """From the inbox to the sink: workers take batches, decode them, and let packets go when the sink has them.
 
-A packet leaves the inbox in three ways: its files are in the sink; it does not decode and is in quarantine; or it
-ended the service, or failed for a reason that is not its own, so often that it is in quarantine.
+A packet leaves the inbox in two ways: its files are in the sink, or it is in quarantine. Into quarantine it gets
+
+    by its own status               the decoder says that it is corrupt
+    because it ends the service     `MAX_ATTEMPTS` processes began it alone and ended without having finished it
+    because it fails the decoder    `MAX_ATTEMPTS` times, for a reason that is not this machine's, while another packet
+                                    of its codec decodes (`Proofs`)
+
+What is this machine's fault, and no packet's, is never counted: it stays, and is tried again (`trouble`).
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Sequence
@@ -16,38 +21,40 @@ from dataclasses import replace
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import LocalError, RemoteError
 from latentwire.runtime.serve.codecs import Codec, Codecs
-from latentwire.runtime.serve.errors import InboxError, SinkError
+from latentwire.runtime.serve.errors import SinkError
 from latentwire.runtime.serve.inbox import Entry, Inbox, Stored
 from latentwire.runtime.serve.logs import event
 from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.render import files_of
-from latentwire.runtime.serve.sinks import File, Sink
+from latentwire.runtime.serve.sinks import INBOX_MARK, File, Sink
+from latentwire.runtime.serve.trouble import Troubles, is_everybodys, is_local
 from latentwire.runtime.serve.waiting import Waiting
 
 MAX_ATTEMPTS = 5
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 
 
-class Backoff:
-    """How long to wait after a failure, and what failed last."""
+class Proofs:
+    """For each codec the shortest packet that this process has decoded: while it decodes, the decoder works."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pause = FIRST_PAUSE
-        self.fault: str | None = None
+        self._packets: dict[bytes, bytes] = {}
 
-    def failed(self, fault: Exception) -> float:
-        """Seconds to wait: twice as long each time, with jitter."""
-        with self._lock:
-            self.fault = f"{_at(fault)}: {fault}"
-            pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-            return pause * random.uniform(0.5, 1)
+    def keep(self, codec: Codec, packet: bytes) -> None:
+        """This one has been decoded."""
+        if len(packet) < len(self._packets.get(codec.key, packet + b" ")):
+            self._packets[codec.key] = packet
 
-    def worked(self) -> None:
-        """From the beginning again."""
-        with self._lock:
-            self.fault, self._pause = None, FIRST_PAUSE
+    def hold(self, codec: Codec) -> bool:
+        """Whether the decoder works at this moment; False also where nothing is known."""
+        packet = self._packets.get(codec.key)
+        if packet is None:
+            return False
+        try:
+            codec.decoder.decode(packet)
+        except Exception:  # of whatever kind: then it is not one packet's
+            return False
+        return True
 
 
 class Workers:
@@ -77,7 +84,9 @@ class Workers:
     ) -> None:
         self._waiting, self._inbox, self._codecs = waiting, inbox, codecs
         self._sink, self._quarantine, self._metrics, self._form = sink, quarantine, metrics, form
-        self.backoff = Backoff()
+        self.troubles, self._proofs = Troubles(), Proofs()
+        self._is_marked = False
+        """Whether the sink is known to say which inbox its content comes from."""
         self._threads = [threading.Thread(target=self._run, name=f"worker-{n}", daemon=True) for n in range(count)]
 
     def start(self) -> None:
@@ -107,11 +116,11 @@ class Workers:
 
     def _work(self, batch: list[Entry]) -> None:
         """One batch from the inbox to the sink."""
-        if batch[0].attempts >= MAX_ATTEMPTS:
+        codec = self._codecs[batch[0].codec]
+        if self._is_hopeless(batch[0], codec):
             self._give_up(batch)
             return
         self._count_attempts(batch)
-        codec = self._codecs[batch[0].codec]
         stored = self._inbox.read(batch)
         began = time.monotonic()
         decoder = codec.beside if self._waiting.is_crowded else codec.decoder
@@ -119,15 +128,24 @@ class Workers:
         decoded = time.monotonic()
         self._store(codec, stored, results)
         self._inbox.finish(batch)
-        self.backoff.worked()
+        self._worked(batch)
         self._report(batch, codec, decoded - began, time.monotonic() - decoded)
+
+    def _worked(self, batch: list[Entry]) -> None:
+        self.troubles.worked(batch)
+        if batch[0].held:
+            self._waiting.resume(batch[0].codec)
 
     def _store(self, codec: Codec, stored: Sequence[Stored], results: Sequence[Array | RemoteError]) -> None:
         files: list[File] = []
         for packet, result in zip(stored, results, strict=True):
             if not isinstance(result, RemoteError):
+                self._proofs.keep(codec, packet.body)
                 files += files_of(packet, codec, result, self._form)
+        if files and not self._is_marked:  # with the first content, and before it
+            files.insert(0, File(*INBOX_MARK, f"{self._inbox.id}\n".encode()))
         self._sink.put(files)
+        self._is_marked |= bool(files)
         for packet, result in zip(stored, results, strict=True):
             if isinstance(result, RemoteError):
                 self._set_aside(packet, result)
@@ -147,35 +165,41 @@ class Workers:
             self._inbox.begin(leftovers, 1)
             self._inbox.flush()
 
+    def _is_hopeless(self, entry: Entry, codec: Codec) -> bool:
+        """Whether it was tried often enough, and nothing but the packet can be to blame."""
+        return entry.attempts >= MAX_ATTEMPTS or (entry.failures >= MAX_ATTEMPTS and self._proofs.hold(codec))
+
     def _give_up(self, batch: list[Entry]) -> None:
-        fault = LocalError(
-            f"expected a packet that can be decoded, found one that {MAX_ATTEMPTS} attempts did not finish"
-        )
+        how = "ended the service" if batch[0].attempts >= MAX_ATTEMPTS else "failed the decoder while others decode"
+        fault = LocalError(f"expected a packet that can be decoded, found one that {how}, {MAX_ATTEMPTS} times")
         for packet in self._inbox.read(batch):
             self._set_aside(packet, fault)
         self._inbox.finish(batch)
-        if not len(self._waiting):  # nobody would come by whose success ends the state of failure
-            self.backoff.worked()
+        self.troubles.gave_up(batch)
 
     def _put_off(self, batch: list[Entry], fault: Exception) -> None:
         """What could not be finished waits again; nothing is lost."""
-        leftovers = [entry for entry in batch if entry.leftover]
-        self._inbox.begin(leftovers, -1)  # this process has not ended
-        if isinstance(fault, InboxError | OSError):
+        self._inbox.begin([entry for entry in batch if entry.leftover], -1)  # this process has not ended
+        if is_everybodys(fault):
             self._metrics.sink_failures.inc(isinstance(fault, SinkError))
-            self._pause(fault)
+            seconds = self.troubles.all_failed(fault)
+            self._waiting.pause(seconds)
             self._waiting.give_back(batch)
-            return
-        if len(batch) == 1:
-            self._pause(fault)
-        event("failed", logging.ERROR, packets=len(batch), error=type(fault).__name__, message=str(fault)[:400])
-        # Each alone from now on, so that one of them does not take the others with it.
-        self._waiting.add(replace(entry, attempts=entry.attempts + 1) for entry in batch)
-
-    def _pause(self, fault: Exception) -> None:
-        seconds = self.backoff.failed(fault)
-        event("paused", logging.ERROR, seconds=round(seconds, 1), error=type(fault).__name__, message=str(fault)[:400])
-        self._waiting.pause(seconds)
+        else:
+            name = self._codecs[batch[0].codec].name
+            seconds = self.troubles.failed(batch, name, fault)
+            self._metrics.decoder_failures.labels(name).inc()
+            # A batch of several may only have been too much at once: that says nothing of any one of them.
+            counts = len(batch) == 1 and not is_local(fault)
+            self._waiting.hold([replace(entry, failures=entry.failures + counts) for entry in batch], seconds)
+        event(
+            "paused",
+            logging.ERROR,
+            packets=len(batch),
+            seconds=round(seconds, 1),
+            error=type(fault).__name__,
+            message=str(fault)[:400],
+        )
 
     def _report(self, batch: list[Entry], codec: Codec, decoding: float, storing: float) -> None:
         self._metrics.batch.observe(len(batch))
@@ -191,10 +215,3 @@ class Workers:
             decode_ms=round(1e3 * decoding, 1),
             store_ms=round(1e3 * storing, 1),
         )
-
-
-def _at(fault: Exception) -> str:
-    """Where it failed."""
-    if isinstance(fault, InboxError):
-        return "inbox"
-    return "sink" if isinstance(fault, OSError) else "decoder"

@@ -17,7 +17,7 @@ from latentwire.runtime import Decoder, Encoder, frame
 from latentwire.runtime.errors import KeyFileError, SettingError
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.settings import Bounds, Settings
-from latentwire.runtime.serve.tokens import draw
+from latentwire.runtime.serve.tokenfile import draw
 from latentwire.runtime.wire.packet import write_packet
 from latentwire.runtime.wire.seal import Keys, draw_key
 
@@ -99,7 +99,7 @@ def test_a_stream_of_two_codecs_is_answered_packet_by_packet(both: Running, pack
     assert answer.status_code == 202
     first, second, third = answer.json()["packets"]
     assert first == {"id": envelope(20).id, "status": "accepted"}
-    assert second["status"] == "refused" and second["error"] == "ChecksumError"
+    assert second.items() >= {"id": envelope(21).id, "status": "refused", "error": "ChecksumError"}.items()
     assert third == {"id": envelope(22).id, "status": "accepted"}
     until(lambda: f"gate-3/{SPOOL}-22.png" in both.files(".png") and f"gate-3/{SPOOL}-20.npy" in both.files(".npy"))
 
@@ -107,7 +107,8 @@ def test_a_stream_of_two_codecs_is_answered_packet_by_packet(both: Running, pack
 def test_a_stream_in_which_sequences_cannot_be_told_is_refused_whole(both: Running, packet: bytes):
     torn = frame(packet)[:30] + frame(packet)
     answer = both.post(frame(packet) + torn, envelope(40))
-    assert answer.status_code == 400 and answer.json()["error"] == "LayoutError"
+    assert answer.status_code == 400 and answer.json().keys() == {"error", "message"}  # of no one packet
+    assert answer.json()["error"] == "LayoutError"
     assert both.post(packet, envelope(40)).json()["status"] == "accepted"
     assert both.post(frame(packet) + torn).json()["packets"][-1]["status"] == "duplicate"  # named by hash: no sequences
 
@@ -160,8 +161,55 @@ def test_what_is_refused_says_why_and_is_counted(both: Running, packet: bytes, c
     answer = both.post(change(packet), **headers)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert both.metric("latentwire_packets_refused_total") == before + 1
+    name = {} if status == 415 else {"id": hashlib.sha256(change(packet)).hexdigest(), "status": "refused"}
+    assert answer.json().keys() - name.keys() == {"error", "message"} and answer.json().items() >= name.items()
     kept = [path.read_bytes() for path in sorted((both.folder / "inbox" / "quarantine").glob("*.packet"))]
     assert status == 415 or kept[-1] == change(packet)
+
+
+@pytest.mark.parametrize(
+    ("change", "headers", "status"),
+    [
+        (lambda p: p[:-1], {}, 400),
+        (lambda p: p[:-1], {"Accept": "application/x-npy"}, 400),
+        (lambda p: p[:2] + b"\2" + p[3:], {}, 422),
+        (foreign, {}, 422),
+        (claims_much, {}, 413),
+        (lambda p: bytes(SMALL.body_bytes + 1), {}, 413),
+        (lambda p: p, {"Content-Type": "text/plain"}, 415),
+    ],
+)
+def test_a_refusal_names_its_packet_as_an_acceptance_does(both: Running, packet: bytes, change, headers, status):
+    """Otherwise it could be anybody's on the way, and a sender would have to believe it."""
+    beside = envelope(900)
+    answer = both.post(change(packet), beside, **headers)
+    assert answer.status_code == status and answer.json().keys() == {"id", "status", "error", "message"}
+    assert answer.json().items() >= {"id": beside.id, "status": "refused"}.items()
+
+
+def test_what_is_not_for_good_or_of_no_packet_names_none(both: Running, packet: bytes):
+    sealed = both.post(packet, envelope(901, seal="nobody-has-it"))
+    many = both.post(frame(packet) * (both.server.config.app.state.service.settings.bounds.body_packets + 1))
+    no_picture = both.post(packet, envelope(901), Accept="image/png")
+    assert [found.status_code for found in (sealed, many, no_picture)] == [403, 413, 200]
+    assert all(found.json().keys() == {"error", "message"} for found in (sealed, many))
+
+
+def test_another_packet_under_a_known_name_is_a_conflict(both: Running, packet: bytes, mnist: Encoder, strokes):
+    """A spool that was cloned, or put back from a snapshot, counts anew: nothing of it may be called a duplicate."""
+    other, beside = mnist.encode(strokes[5:9], 100), envelope(910, times=(1,))
+    assert both.post(packet, beside).json()["status"] == "accepted"
+    answer = both.post(other, beside)
+    assert answer.status_code == 409 and answer.json().keys() == {"id", "status", "error", "message"}
+    assert answer.json().items() >= {"id": beside.id, "status": "conflict", "error": "ConflictError"}.items()
+    assert both.post(packet, envelope(910, times=(2,))).status_code == 409  # taken at another time: another one
+    assert both.post(packet, beside).json()["status"] == "duplicate"
+    assert both.metric("latentwire_packets_conflict_total") == 2
+    stream = both.post(frame(packet) + frame(other) + frame(other), envelope(909)).json()["packets"]
+    assert [found["status"] for found in stream] == ["accepted", "conflict", "accepted"]
+    until(lambda: f"gate-3/{SPOOL}-910.npy" in both.files(".npy"))
+    items = np.load(io.BytesIO(both.files(".npy")[f"gate-3/{SPOOL}-910.npy"]))
+    assert np.array_equal(items, Decoder("mnist").decode(packet))
 
 
 def test_other_paths_and_methods_are_refused_in_the_same_form(both: Running):
@@ -185,6 +233,7 @@ def test_sealed_packets_are_opened(both: Running, packet: bytes, tmp_path: Path)
     body = keys.seal(packet, sealed)
     assert both.post(body, sealed).json() == {"id": sealed.id, "status": "accepted"}
     until(lambda: f"sealed/{SPOOL}-100.npy" in both.files(".npy"))
+    assert both.post(keys.seal(packet, sealed), sealed).json()["status"] == "duplicate"  # sealed anew, the same within
     moved = both.post(body, envelope(101, device="sealed", times=(5,), seal="field"))
     assert (moved.status_code, moved.json()["error"]) == (400, "SealError")
     draw_key(tmp_path / "others", "unknown")

@@ -106,11 +106,15 @@ def test_packets_are_answered_through_the_broker(tmp_path: Path, packet: bytes):
         beside = envelope(5, times=(1, 2, 3, 4))
         named = {"spool": SPOOL, "sequence": 5}
         gate.send(packet, beside)
-        assert gate.answer() == named | {"status": "accepted"}
+        assert gate.answer() == named | {"id": beside.id, "status": "accepted"}
         gate.send(packet, beside)
-        assert gate.answer() == named | {"status": "duplicate"}
+        assert gate.answer() == named | {"id": beside.id, "status": "duplicate"}
+        gate.send(packet, envelope(5, times=(9, 9, 9, 9)))
+        conflict = gate.answer()
+        assert conflict.items() >= (named | {"id": beside.id, "status": "conflict", "error": "ConflictError"}).items()
         gate.send(packet[:-1], envelope(6))
-        assert gate.answer().items() >= {"sequence": 6, "status": "refused", "error": "TruncatedError"}.items()
+        refusal = {"id": envelope(6).id, "sequence": 6, "status": "refused", "error": "TruncatedError"}
+        assert gate.answer().items() >= refusal.items()
         gate.send(packet, envelope(7, device="gate-4"))
         assert gate.answer().items() >= {"sequence": 7, "status": "refused", "error": "EnvelopeError"}.items()
         gate.send(packet, None, device="gate-3", sequence="x")

@@ -9,8 +9,12 @@ import pytest
 from services import envelope, in_thread, until
 
 from latentwire.runtime import Decoder
+from latentwire.runtime.errors import BundleError, ProviderError, ResourceError
+from latentwire.runtime.serve.errors import SinkError
 from latentwire.runtime.serve.inbox import Entry, Inbox
+from latentwire.runtime.serve.trouble import Troubles
 from latentwire.runtime.serve.waiting import Waiting
+from latentwire.runtime.serve.worker import MAX_ATTEMPTS
 
 ONE, OTHER = b"aaaa", b"bbbb"
 
@@ -111,23 +115,23 @@ def test_a_pause_and_an_end():
     assert found.take() == [] and len(found) == 1
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, poison: bytes) -> None:
-    """Let every decoder fail on one packet, as if the machine were to blame."""
+def failing(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Exception) -> None:
+    """Let every decoder fail on one packet."""
     real = Decoder.decode_each
 
     def decode_each(self, packets):
         if poison in packets:
-            raise MemoryError("not enough")
+            raise fault
         return real(self, packets)
 
     monkeypatch.setattr(Decoder, "decode_each", decode_each)
+    monkeypatch.setattr("latentwire.runtime.serve.trouble.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("latentwire.runtime.serve.trouble.LONGEST_PAUSE", 0.02)
 
 
-def test_a_packet_that_nothing_can_decode_takes_no_others_with_it(tmp_path: Path, mnist, strokes, monkeypatch):
+def test_a_packet_that_fails_the_decoder_takes_no_others_with_it(tmp_path: Path, mnist, strokes, monkeypatch):
     packets = [mnist.encode(strokes[n : n + 2], 100) for n in range(8)]
-    failing(monkeypatch, packets[3])
-    monkeypatch.setattr("latentwire.runtime.serve.worker.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("latentwire.runtime.serve.worker.LONGEST_PAUSE", 0.02)
+    failing(monkeypatch, packets[3], RuntimeError("nobody knows why"))
     with in_thread(tmp_path) as running:
         for sequence, packet in enumerate(packets):
             assert running.post(packet, envelope(sequence)).status_code == 202
@@ -136,6 +140,92 @@ def test_a_packet_that_nothing_can_decode_takes_no_others_with_it(tmp_path: Path
         (kept,) = (tmp_path / "inbox" / "quarantine").glob("*.packet")
         assert kept.read_bytes() == packets[3]
         assert running.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError("not enough"),
+        ResourceError("short of memory"),
+        ProviderError("the GPU is gone"),
+        BundleError("gone"),
+    ],
+)
+def test_what_this_machine_cannot_decode_waits_until_it_can(tmp_path: Path, mnist, strokes, monkeypatch, fault):
+    """However often it fails: no packet is to blame; the others are not in its way, nor it in theirs."""
+    packets = [mnist.encode(strokes[n : n + 2], 100) for n in range(8)]
+    with in_thread(tmp_path) as running:
+        with monkeypatch.context() as change:
+            failing(change, packets[3], fault)
+            for sequence, packet in enumerate(packets):
+                assert running.post(packet, envelope(sequence)).status_code == 202
+            until(lambda: running.metric("latentwire_decoder_failures_total") > 3 * MAX_ATTEMPTS)
+            until(lambda: len(running.files(".npy")) == 7 and running.metric("latentwire_packets_waiting") == 1)
+            answer = running.client.get("/readyz")
+            (obstacle,) = answer.json()["obstacles"]
+            assert answer.status_code == 503
+            assert obstacle.startswith(f"decoder: mnist: {type(fault).__name__}: ") and "1 packets wait" in obstacle
+        until(lambda: running.client.get("/readyz").status_code == 200)
+        assert len(running.files(".npy")) == 8
+        assert running.metric("latentwire_packets_undecodable_total") == 0
+
+
+def test_nothing_is_put_aside_while_no_packet_decodes(tmp_path: Path, packet: bytes, monkeypatch: pytest.MonkeyPatch):
+    """A decoder that fails on everything, whatever it says, is this machine's fault."""
+    with in_thread(tmp_path) as running:
+        with monkeypatch.context() as change:
+            failing(change, packet, RuntimeError("CUDA error 700"))
+            assert running.post(packet, envelope(0)).status_code == 202
+            until(lambda: running.metric("latentwire_decoder_failures_total") > 3 * MAX_ATTEMPTS)
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+        assert len(running.files(".npy")) == 1 and not list((tmp_path / "inbox" / "quarantine").glob("*"))
+
+
+def test_what_is_held_waits_behind_the_others_and_each_alone():
+    found = waiting(workers=1)
+    paced(found, 0.001)
+    found.add(entries(3))
+    found.hold(found.take(), 0.2)
+    found.done(entries(1), 0.001)
+    found.add(entries(2, first=3))
+    began = time.monotonic()
+    batches = []
+    for _ in range(4):
+        batches.append(ids(found.take()))
+        found.done(entries(1), 0.001)
+    assert batches == [[0], [1], [2], [3, 4]] and time.monotonic() - began >= 0.2
+    found.add(entries(2))
+    found.hold(found.take(), 60)
+    found.resume(ONE)
+    assert ids(found.take()) == [0]
+
+
+def test_new_packets_do_not_wait_for_what_is_held():
+    found = waiting(workers=1)
+    held = [replace(entry, held=True) for entry in entries(1)]
+    found.hold(held, 60)
+    found.add(entries(2, first=1))
+    assert ids(found.take()) == [1]
+
+
+def test_pauses_grow_for_each_kind_by_itself_and_end_when_it_works():
+    troubles = Troubles()
+    fresh, held = entries(1), [replace(entry, held=True) for entry in entries(1, first=1)]
+    pauses = [troubles.failed(held, "mnist", MemoryError("x")) for _ in range(8)]
+    assert 0.25 <= pauses[0] <= 0.5 and 30 <= pauses[-1] <= 60
+    troubles.worked(fresh)
+    assert troubles.failed(held, "mnist", MemoryError("x")) >= 30  # that a small one works says nothing of a large one
+    assert troubles.failed(fresh, "mnist", MemoryError("x")) <= 0.5
+    (text,) = troubles.texts
+    assert text == "decoder: mnist: MemoryError: x (2 packets wait for it)"
+    troubles.worked(held)
+    assert troubles.failed(held, "mnist", MemoryError("x")) <= 0.5
+    troubles.worked([*fresh, *held])
+    assert troubles.texts == []
+    troubles.all_failed(SinkError("full"))
+    assert troubles.texts == ["sink: full"]
+    troubles.worked(fresh)
+    assert troubles.texts == []
 
 
 def test_a_packet_that_ended_the_service_too_often_is_put_aside(tmp_path: Path, packet: bytes):
