@@ -9,9 +9,16 @@ What talks to a server needs the extra `send`, and is imported when a sender is 
 
 from latentwire.runtime.lazy import lazy_names
 
-__all__ = ["Access", "Backoff", "Bounds", "Rate", "Sender", "Status"]
+__all__ = ["Access", "Backoff", "Bounds", "Event", "Rate", "Sender", "Status"]
 
 __getattr__ = lazy_names(
     __name__,
-    {"link": ("Access",), "rate": ("Backoff",), "sender": ("Rate", "Sender", "Status"), "spool": ("Bounds",)},
+    {
+        "events": ("Event",),
+        "link": ("Access",),
+        "rate": ("Backoff", "Rate"),
+        "sender": ("Sender",),
+        "spool": ("Bounds",),
+        "view": ("Status",),
+    },
 )

@@ -24,9 +24,10 @@ from latentwire.runtime.families import STDIO, Reading, family_for, refuse_other
 from latentwire.runtime.send.errors import RefusedError, UndeliveredError
 from latentwire.runtime.send.feed import FileFeed
 from latentwire.runtime.send.options import Sending, Watching, sending_options, watching_options
-from latentwire.runtime.send.sender import CLOSE_SECONDS, Sender, Status
+from latentwire.runtime.send.retry import put_back
+from latentwire.runtime.send.sender import CLOSE_SECONDS, Sender
 from latentwire.runtime.send.sources import finished_files, npy_frames, raw_frames
-from latentwire.runtime.send.view import read_refused, read_totals
+from latentwire.runtime.send.view import Status, read_refused, read_totals
 from latentwire.runtime.wire import draw_key
 
 
@@ -176,9 +177,22 @@ def raise_on_rest(status: Status, idle: bool, spool: Path) -> None:
 @click.command(cls=ExampleCommand, example="latentwire spool latentwire.spool --export refused")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--export", type=FOLDER, help="Write refused packets to this folder.")
+@click.option(
+    "--retry",
+    metavar="[ID|--all]",
+    is_flag=False,
+    flag_value="",
+    help="Put a refused packet, or all of them, back among those that wait; no sender may have FILE open.",
+)
+@click.option("--all", "every", is_flag=True, help="With --retry: all refused packets.")
 @json_option()
-def spool(file: Path, export: Path | None, as_json: bool) -> None:
-    """Show what waits in the spool FILE, and what was refused and why; a sender may have it open."""
+def spool(file: Path, export: Path | None, retry: str | None, every: bool, as_json: bool) -> None:
+    """Show what waits in the spool FILE, and what was refused and why; a sender may have it open.
+
+    ID is a packet's name, or its number alone. What is put back keeps its name and is sent when a sender next opens
+    FILE.
+    """
+    back = retried(file, retry, every=every)
     name, device, totals = read_totals(file)
     refused = read_refused(file)
     if export is not None:
@@ -188,18 +202,35 @@ def spool(file: Path, export: Path | None, as_json: bool) -> None:
                 sink.write(packet.parcel.body)
     listed: list[dict[str, Any]] = [
         packet.parcel.envelope.to_fields()
-        | {"bytes": len(packet.parcel.body), "error": packet.error, "message": packet.message}
+        | {"id": packet.parcel.envelope.id, "bytes": len(packet.parcel.body)}
+        | {"error": packet.error, "message": packet.message}
         for packet in refused
     ]
     if as_json:
-        click.echo(json.dumps({"spool": name, "device": device, **asdict(totals), "packets": listed}))
+        click.echo(json.dumps({"spool": name, "device": device, **asdict(totals), "packets": listed, "retried": back}))
         return
     click.echo(f"{device}, spool {name}")
     for what, count in asdict(totals).items():
         click.echo(f"  {what.replace('_', ' '):14} {count}")
     for packet in refused:
-        envelope = packet.parcel.envelope
-        click.echo(f"refused {envelope.sequence}, {len(packet.parcel.body)} bytes: {packet.error}: {packet.message}")
+        click.echo(f"refused {packet.parcel.envelope.id}, {len(packet.parcel.body)} bytes: ", nl=False)
+        click.echo(f"{packet.error}: {packet.message}")
+    for packet_name in back:
+        click.echo(f"put back {packet_name}")
+
+
+def retried(file: Path, wanted: str | None, *, every: bool) -> list[str]:
+    """Names of the packets that wait again, as the options ask for it.
+
+    Raises:
+        click.UsageError: neither a packet nor all of them, or both.
+        SpoolError: as `put_back`.
+    """
+    if wanted is None and not every:
+        return []
+    if wanted is None or bool(wanted) == every:
+        raise click.UsageError("expected --retry ID or --retry --all, found another combination")
+    return put_back(file, wanted or None)
 
 
 @click.command(cls=ExampleCommand, example="latentwire key gate-3 --keys keys.json")

@@ -6,6 +6,8 @@ beginning again: what failed has its turn then.
 
     Accepted    the packet leaves the spool, once the clerk's change is on the disk
     Refused     it stays there, set aside with the reason, and is not sent again
+    Conflict    it gets another name (`Spool.rename`) and waits for its next turn; the second time for one packet also
+                behind a pause, so that a server which says nothing else is asked seldom
     Busy        it waits: nothing is taken before the pause is over, then one packet alone until one arrives. The same
                 packet is the first one, unless it may itself be the reason: then it goes behind the others
 
@@ -22,15 +24,18 @@ process sends it again under the same name. The server calls it a duplicate if i
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from latentwire.runtime.send.errors import SpoolDamagedError, SpoolError
-from latentwire.runtime.send.link import Accepted, Answer, Busy, Link, Parcel, Refused
+from latentwire.runtime.send.events import Changes, Event
+from latentwire.runtime.send.link import Accepted, Answer, Busy, Conflict, Link, Parcel, Refused, Verdict
 from latentwire.runtime.send.rate import Backoff, TokenBucket
 from latentwire.runtime.send.spool import Spool
+from latentwire.runtime.wire import Envelope
 
 RETRY_DISK_SECONDS = 1.0
 MAX_ANSWERS = 1 << 10
@@ -51,6 +56,8 @@ class Courier:
         in_flight: packets on their way at once.
         bucket: bandwidth; None for all there is.
         backoff: waits after failures.
+        reseal: packet, another envelope -> its body under that; see `Spool.rename`.
+        hear: is told what happens, one event at a time, from any thread.
         clock: seconds, never going back.
     """
 
@@ -62,18 +69,23 @@ class Courier:
         in_flight: int,
         bucket: TokenBucket | None = None,
         backoff: Backoff | None = None,
+        reseal: Callable[[Parcel, Envelope], bytes] = lambda parcel, _: parcel.body,
+        hear: Callable[[Event], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spool, self._link, self._clock = spool, link, clock
-        self._bucket, self._backoff = bucket, backoff or Backoff()
+        self._bucket, self._backoff, self._reseal, self._hear = bucket, backoff or Backoff(), reseal, hear
         self._lock = threading.Lock()
         self._work, self._answered, self._settled = (threading.Condition(self._lock) for _ in range(3))
         self._cursor, self._carried, self._resume_at, self._closing = -1, 0, 0.0, False
         self._ready: deque[Parcel] = deque()
         self._on_their_way: set[int] = set()
         """Until their answer is noted."""
-        self._answers: list[tuple[int, Accepted | Refused]] = []
+        self._answers: list[tuple[Envelope, Verdict]] = []
         """To be noted: all that come while the disk is busy share one transaction."""
+        self._renamed: set[int] = set()
+        """Packets that were in conflict once."""
+        self._changes, self._events, self._telling = Changes(), deque[Event](), threading.Lock()
         self.last_error: str | None = None
         """What came last instead of an acknowledgement; None since one came."""
         self.fault: SpoolError | None = None
@@ -123,12 +135,21 @@ class Courier:
             with self._lock:
                 if not self._closing:
                     self.fault, self.last_error, self._closing = fault, str(fault), True
+                    self._events.append(Event("broken", f"nothing is sent any more: {fault}", logging.ERROR))
                 for condition in (self._work, self._answered, self._settled):
                     condition.notify_all()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say what has happened; not with the lock, whoever hears it may take a while."""
+        with self._telling:
+            while self._events:
+                self._hear(self._events.popleft())
 
     def _carry(self) -> None:
         while (parcel := self._take()) is not None:
-            self._settle(parcel.envelope.sequence, self._link.deliver(parcel))
+            self._settle(parcel.envelope, self._link.deliver(parcel))
+            self._tell()
 
     def _take(self) -> Parcel | None:
         """The next packet, when it may be sent; None when nothing is to be sent any more."""
@@ -170,21 +191,40 @@ class Courier:
         found = self._spool.waiting(self._cursor, self._in_flight + len(self._on_their_way))
         self._ready.extend(parcel for parcel in found if parcel.envelope.sequence not in self._on_their_way)
 
-    def _settle(self, sequence: int, answer: Answer) -> None:
+    def _settle(self, envelope: Envelope, answer: Answer) -> None:
         with self._lock:
             self._carried -= 1
             failed_before = self._backoff.failures
             if isinstance(answer, Busy):
-                self._on_their_way.discard(sequence)
-                self._fall_back(sequence, answer)
+                self._on_their_way.discard(envelope.sequence)
+                self._fall_back(envelope.sequence, answer)
             else:
-                self._answers.append((sequence, answer))
-                self._backoff.succeeded()
-                self._resume_at = 0.0
-                self.last_error = f"{answer.error}: {answer.message}" if isinstance(answer, Refused) else None
+                self._answers.append((envelope, answer))
+                self._settled_by(envelope, answer)
                 self._answered.notify()
             if failed_before or self._backoff.failures:
                 self._work.notify_all()  # how long they wait has changed
+
+    def _settled_by(self, envelope: Envelope, answer: Verdict) -> None:
+        """The server is there; what it says last is what `last_error` says."""
+        self._say(self._changes.answered())
+        self.last_error = None
+        if isinstance(answer, Refused):
+            self.last_error = f"{answer.error}: {answer.message}"
+            self._say(self._changes.refused(envelope.id, answer))
+        if isinstance(answer, Conflict):
+            self.last_error = f"expected a name that is free for {envelope.id}, found another packet: {answer.message}"
+        if isinstance(answer, Accepted):
+            self._renamed.discard(envelope.sequence)
+        elif isinstance(answer, Conflict) and envelope.sequence in self._renamed:
+            self._resume_at = self._clock() + self._backoff.failed()
+            return
+        self._backoff.succeeded()
+        self._resume_at = 0.0
+
+    def _say(self, event: Event | None) -> None:
+        if event is not None:
+            self._events.append(event)
 
     def _note(self) -> None:
         """Note answers in the spool, until there are none and all ends."""
@@ -196,18 +236,20 @@ class Courier:
                 return
             self._keep(answers)
             with self._lock:
-                self._on_their_way.difference_update(sequence for sequence, _ in answers)
+                self._on_their_way.difference_update(envelope.sequence for envelope, _ in answers)
                 self._work.notify_all()
                 self._settled.notify_all()
+            self._tell()
 
-    def _keep(self, answers: Sequence[tuple[int, Accepted | Refused]]) -> None:
+    def _keep(self, answers: Sequence[tuple[Envelope, Verdict]]) -> None:
         """As soon as the disk takes it; until then these packets are not sent again."""
+        left = deque((envelope, answer) for envelope, answer in answers if not isinstance(answer, Accepted))
         while True:
             try:
-                for sequence, answer in answers:
-                    if isinstance(answer, Refused):
-                        self._spool.refuse(sequence, answer.error, answer.message)
-                self._spool.remove([sequence for sequence, answer in answers if isinstance(answer, Accepted)])
+                while left:
+                    self._set_aside(*left[0])
+                    left.popleft()
+                self._spool.remove([envelope.sequence for envelope, answer in answers if isinstance(answer, Accepted)])
                 return
             except SpoolDamagedError:
                 raise
@@ -217,9 +259,20 @@ class Courier:
                     if self._answered.wait_for(lambda: self._closing, RETRY_DISK_SECONDS):
                         raise
 
+    def _set_aside(self, envelope: Envelope, answer: Verdict) -> None:
+        """A packet that stays in the spool, refused or under another name."""
+        if isinstance(answer, Refused):
+            self._spool.refuse(envelope.sequence, answer.error, answer.message)
+            return
+        spool = self._spool.rename(envelope.sequence, self._reseal)
+        with self._lock:
+            self._renamed.add(envelope.sequence)
+            self._say(self._changes.renamed(envelope.id, spool))
+
     def _fall_back(self, sequence: int, answer: Busy) -> None:
         """Wait; then the same packet is the first one again, unless it may itself be the reason."""
         self.last_error = answer.message
+        self._say(self._changes.failed(answer, self._clock()))
         wait = self._backoff.failed(answer.retry_after, needs_hand=answer.needs_hand)
         self._resume_at = max(self._resume_at, self._clock() + wait)
         self._ready.clear()

@@ -12,8 +12,8 @@ from latentwire.runtime.cli import FILE, option_group
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access
-from latentwire.runtime.send.rate import Backoff
-from latentwire.runtime.send.sender import DEFAULT_SPOOL, Rate, Sender
+from latentwire.runtime.send.rate import Backoff, Rate
+from latentwire.runtime.send.sender import DEFAULT_SPOOL, Sender
 from latentwire.runtime.send.spool import POLICIES, Bounds
 from latentwire.runtime.wire import Keys
 

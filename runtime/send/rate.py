@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from latentwire.runtime.encoder import check_quality
 from latentwire.runtime.errors import SettingError
@@ -12,6 +13,24 @@ FALLS_FROM, LOWEST_AT = 1 / 8, 3 / 4
 """Shares of the spool's bound: up to the first, quality is the highest; from the second on, the lowest."""
 SLACK = 1 / 16
 """How much the spool must drain, as a share of its bound, before quality rises again."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How much is sent, and how well.
+
+    Args:
+        quality: of packets while the spool is nearly empty, 0..255; None for the codec's default, or with
+            ``max_bytes`` the highest that fits.
+        lowest: quality when the spool is full; as high as ``quality``, it fixes the quality.
+        max_bytes: of one packet, sealed if it is; batches that do not fit are divided.
+        bandwidth: bytes a second, packets and envelopes; None for all there is.
+    """
+
+    quality: int | None = None
+    lowest: int = 0
+    max_bytes: int | None = None
+    bandwidth: float | None = None
 
 
 class TokenBucket:

@@ -2,71 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import numpy as np
-
-from latentwire.runtime.contract import Array
+from latentwire.runtime.contract import OUT_OF_RANGE, Array, OutOfRange
 from latentwire.runtime.encoder import Encoder
 from latentwire.runtime.errors import BudgetError, EnvelopeError, InputError, LocalError, SettingError
 from latentwire.runtime.families import family_for
 from latentwire.runtime.send.batches import Batcher, Item
 from latentwire.runtime.send.courier import Courier
-from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link, Parcel
-from latentwire.runtime.send.rate import Backoff, QualityControl, TokenBucket
-from latentwire.runtime.send.spool import Bounds, Mark, Spool
+from latentwire.runtime.send.errors import SpoolError
+from latentwire.runtime.send.events import Event
+from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link
+from latentwire.runtime.send.packer import NO_SPOOL, Packer
+from latentwire.runtime.send.rate import Backoff, Rate, TokenBucket
+from latentwire.runtime.send.screen import Screen, Screened
+from latentwire.runtime.send.spool import Bounds, Mark, Spool, Tally
 from latentwire.runtime.send.transports import link_to
-from latentwire.runtime.send.view import Totals
-from latentwire.runtime.strictjson import Facts
-from latentwire.runtime.wire import OVERHEAD, Envelope, Keys, Notes
+from latentwire.runtime.send.view import Status
+from latentwire.runtime.wire import Keys, Notes
 
 DEFAULT_SPOOL = "latentwire.spool"
 CLOSE_SECONDS = 5.0
 TICK_SECONDS = 1.0
 """How often packets are looked through for those that are too old."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How much is sent, and how well.
-
-    Args:
-        quality: of packets while the spool is nearly empty, 0..255; None for the codec's default, or with
-            ``max_bytes`` the highest that fits.
-        lowest: quality when the spool is full; as high as ``quality``, it fixes the quality.
-        max_bytes: of one packet, sealed if it is; batches that do not fit are divided.
-        bandwidth: bytes a second, packets and envelopes; None for all there is.
-    """
-
-    quality: int | None = None
-    lowest: int = 0
-    max_bytes: int | None = None
-    bandwidth: float | None = None
-
-
-@dataclass(frozen=True)
-class Status(Totals, Facts):
-    """What became of everything that was put, over all starts with the same spool."""
-
-    device: str
-    spool: str
-    gathering: int
-    """Items in memory that wait for their batch to be complete."""
-    quality: int
-    """Of the next packet, at most."""
-    last_error: str | None
-    """What came last instead of an acknowledgement, or stood in the way of the disk."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {"device": self.device, "spool": self.spool} | super().to_json()
+LOGGER = logging.getLogger("latentwire.send")
 
 
 class Sender:
@@ -83,6 +50,9 @@ class Sender:
         batch: vectors or windows in a packet; pictures go one by one. Items of a batch that is not complete are in
             memory only: `flush` makes a packet of them.
         batch_seconds: that an item waits for others at most; None for ever.
+        out_of_range: what becomes of items with values that the codec's contract does not allow: `error` makes `put`
+            raise, `clip` moves them into the range, `skip` leaves such items out; both are counted in `status`. What is
+            not a number cannot be clipped: such an item is left out.
         rate: quality, bytes and bandwidth.
         bounds: of the spool.
         access: token and certificates.
@@ -91,6 +61,7 @@ class Sender:
         timeout: seconds without an answer after which a packet is sent again.
         in_flight: packets on their way at once.
         backoff: waits after failures.
+        on_event: is told each change of state, from a thread of the sender's; the log has it anyway.
         clock: seconds, never going back; for tests.
         now: seconds since 1970-01-01 UTC; for tests.
 
@@ -110,6 +81,7 @@ class Sender:
         device: str | None = None,
         batch: int = 1,
         batch_seconds: float | None = None,
+        out_of_range: OutOfRange = "error",
         rate: Rate | None = None,
         bounds: Bounds | None = None,
         access: Access | None = None,
@@ -118,29 +90,35 @@ class Sender:
         timeout: float = TIMEOUT,
         in_flight: int = IN_FLIGHT,
         backoff: Backoff | None = None,
+        on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._encoder, self._rate, self._clock, self._now = encoder, rate or Rate(), clock, now
-        self._family = family_for(encoder.identity)
+        self._clock, self._now, rate = clock, now, rate or Rate()
+        if out_of_range not in OUT_OF_RANGE:
+            raise SettingError(f"expected out_of_range of {', '.join(OUT_OF_RANGE)}, found {out_of_range!r}")
+        self._screen = Screen(encoder, family_for(encoder.identity), out_of_range)
+        self._on_event = on_event
         self.device = socket.gethostname() if device is None else device
-        self._keys, self._seal = keys, None if keys is None else seal or self.device
+        self._packer = Packer(encoder, self.device, rate, keys, seal, self._missed)
         self._batcher = _batcher(encoder, batch, batch_seconds)
         self._tick_seconds = min(TICK_SECONDS, batch_seconds or TICK_SECONDS)
-        self._quality = QualityControl(*self._qualities())
-        bucket = None if self._rate.bandwidth is None else TokenBucket(self._rate.bandwidth)
-        self._check_names()
+        bucket = None if rate.bandwidth is None else TokenBucket(rate.bandwidth)
         link = link_to(to, self.device, access or Access(), timeout, in_flight) if isinstance(to, str) else to
         try:
             self._spool = Spool(spool, encoder.codec_id, self.device, bounds, clock)
         except BaseException:
             link.close()
             raise
-        self._courier = Courier(self._spool, link, in_flight=in_flight, bucket=bucket, backoff=backoff, clock=clock)
+        self._courier = Courier(
+            self._spool, link, in_flight=in_flight, bucket=bucket, backoff=backoff, reseal=self._packer.reseal,
+            hear=self._hear, clock=clock,
+        )  # fmt: skip
         self._gathering, self._ended = threading.Lock(), threading.Event()
         self._finishing = threading.Lock()
-        """Held while a batch that is not full becomes a packet, so that `flush` sees what the clock has begun."""
-        self._closed = False
+        """Held while a batch that is not full becomes a packet, so that `flush` sees what the clock has begun; and
+        while items of files do, so that no mark is stored before the items that it speaks of."""
+        self._closed = self._in_order = False
         self._lost: str | None = None
         self._ticker = threading.Thread(target=self._tick, name="latentwire-send-clock", daemon=True)
         self._ticker.start()
@@ -162,17 +140,38 @@ class Sender:
             mark: how far a file was taken with the last of these items.
 
         Raises:
-            InputError: items that the contract does not allow, or notes or times that an envelope cannot hold.
+            InputError: items that the contract does not allow, or notes or times that an envelope cannot hold; nothing
+                of what was put is taken then.
             SettingError: a picture that is too large for a packet; or this sender is closed.
-            BudgetError: one item takes more than ``max_bytes`` at the lowest quality. Those before it are stored.
+            BudgetError: one item takes more than ``max_bytes`` at the lowest quality. The others are taken.
             SpoolError: the packet cannot be stored.
         """
-        self._check_open()
-        gathered = self._items(items, notes, times, mark)
-        with self._gathering:
-            batches = self._batcher.add(gathered, self._clock())
-        for batch in batches:
-            self._store(batch)
+        faults = self._put(items, notes, times, mark, apart=False)
+        if faults:
+            raise faults[0]
+
+    def offer(
+        self,
+        items: Array,
+        notes: Notes | Sequence[Notes] = None,
+        times: int | Sequence[int] | None = None,
+        *,
+        mark: Mark | None = None,
+        first: int = 0,
+    ) -> list[LocalError]:
+        """As `put`, but with the policy `error` an item out of the range is left out and counted, and the others go on.
+
+        Args:
+            items: as in `put`.
+            notes: as in `put`.
+            times: as in `put`.
+            mark: as in `put`; an item that is left out counts as taken.
+            first: place of the first item in its file, for messages.
+
+        Returns:
+            What was wrong with each item that was left out; an item that had waited for its batch may be among them.
+        """
+        return self._put(items, notes, times, mark, first, apart=True)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Store what was gathered, and wait until the server has answered for all that waits.
@@ -195,7 +194,7 @@ class Sender:
             device=self.device,
             spool=self._spool.id,
             gathering=self._batcher.count,
-            quality=self._quality.quality,
+            quality=self._packer.quality,
             last_error=self._courier.last_error or self._lost,
         )
 
@@ -230,53 +229,69 @@ class Sender:
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _put(
+        self,
+        items: Array,
+        notes: Notes | Sequence[Notes],
+        times: int | Sequence[int] | None,
+        mark: Mark | None,
+        first: int = 0,
+        *,
+        apart: bool,
+    ) -> list[LocalError]:
+        """Gather, and store what is complete; returns what was wrong with items that were left out."""
+        self._check_open()
+        screened = self._screen.look(items, first, apart=apart)
+        gathered = self._items(screened, notes, times, mark)
+        faults: list[LocalError] = list(screened.faults)
+        with self._ordered(mark):
+            with self._gathering:
+                batches = self._batcher.add(gathered, self._clock())
+            for batch in batches:
+                faults += self._store(batch)
+        return faults
+
+    def _ordered(self, mark: Mark | None) -> AbstractContextManager[object]:
+        """From the first mark on, batches become packets one after the other."""
+        self._in_order = self._in_order or mark is not None
+        return self._finishing if self._in_order else nullcontext()
+
     def _check_open(self) -> None:
         if self._closed:
             raise SettingError("expected an open sender, found a closed one: make another")
         if self._courier.fault is not None:
             raise self._courier.fault
 
-    def _check_names(self) -> None:
-        """What will travel in every envelope can."""
-        try:
-            Envelope(self.device, "0" * 32, 0, seal=self._seal)
-        except EnvelopeError as fault:
-            raise SettingError(f"{fault}: choose another name") from fault
-        if self._keys is not None and self._seal is not None:
-            self._keys.seal(b"", Envelope(self.device, "0" * 32, 0, seal=self._seal))
-
-    def _qualities(self) -> tuple[int, int]:
-        """(Highest, lowest)."""
-        rate = self._rate
-        default = self._encoder.default_quality if rate.max_bytes is None else 255
-        highest = default if rate.quality is None else rate.quality
-        return highest, rate.lowest
-
     def _items(
-        self, items: Array, notes: Notes | Sequence[Notes], times: int | Sequence[int] | None, mark: Mark | None
+        self,
+        screened: Screened,
+        notes: Notes | Sequence[Notes],
+        times: int | Sequence[int] | None,
+        mark: Mark | None,
     ) -> list[Item]:
-        """The items one by one, each with what travels beside it, all of it checked."""
-        values = self._family.values(items, self._encoder)
-        count = len(values)
+        """The items one by one, each with what travels beside it, all of it checked; holes for those left out."""
+        count = len(screened.values)
         each_note = list(notes) if isinstance(notes, Sequence) else [notes] if notes else [None] * count
         now = round(1000 * self._now()) if times is None else times
         each_time = [now] * count if isinstance(now, int) else list(now)
         for what, found in (("notes", len(each_note)), ("times", len(each_time))):
             if found != count:
                 raise InputError(f"expected {what} for {count} items, found {found}")
-        found_items = [Item(*fields) for fields in zip(values, each_time, each_note, strict=True)]
-        for item in found_items:
-            self._check_item(item)
+        found_items = []
+        for place, fields in enumerate(zip(screened.values, each_time, each_note, strict=True)):
+            tally = Tally(clipped=place in screened.clipped, skipped=fields[0] is None)
+            found_items.append(Item(*fields, tally=tally))
+            self._check_item(found_items[-1])
         if mark is not None and found_items:
-            last = found_items[-1]
-            found_items[-1] = Item(last.value, last.time, last.note, mark)
+            left_out = mark.left_out + len(screened.faults)
+            found_items[-1] = replace(found_items[-1], mark=replace(mark, left_out=left_out))
         return found_items
 
     def _check_item(self, item: Item) -> None:
         if item.note is not None and not isinstance(item.note, Mapping):
             raise InputError(f"expected notes as JSON objects, found {type(item.note).__name__}")
         try:
-            Envelope(self.device, "0" * 32, 0, (item.time,), (item.note,), self._seal)
+            self._packer.envelope(NO_SPOOL, 0, [item])
         except (EnvelopeError, TypeError) as fault:
             raise InputError(str(fault)) from fault
 
@@ -284,46 +299,37 @@ class Sender:
         with self._finishing:
             with self._gathering:
                 batch = self._batcher.rest()
-            if batch:
-                self._store(batch)
+            self._blame(self._store(batch))
 
     def _store_due(self) -> None:
         with self._finishing:
             with self._gathering:
                 batch = self._batcher.due(self._clock())
-            if batch:
-                self._store(batch)
-
-    def _store(self, batch: Sequence[Item]) -> None:
-        """Encode a batch and put it into the spool; one that exceeds ``max_bytes`` becomes several."""
-        fill = self._spool.totals().bytes / self._spool.bounds.bytes
-        with self._gathering:
-            quality = self._quality.update(fill)
-        try:
-            packet = self._encoded(batch, quality)
-        except BudgetError:
-            if len(batch) == 1:
+            try:
+                self._blame(self._store(batch))
+            except SpoolError:
+                if any(item.value is not None for item in batch):
+                    self._spool.drop()  # their `put` has returned: nobody would count it
                 raise
-            middle = len(batch) // 2
-            self._store(batch[:middle])
-            self._store(batch[middle:])
-            return
-        marks = {item.mark.path: item.mark for item in batch if item.mark is not None}
-        if self._spool.add(lambda sequence: self._parcel(packet, batch, sequence), tuple(marks.values())) is None:
-            self._lost = "expected room in the spool, found it full: a packet was dropped"
+
+    def _blame(self, faults: Sequence[LocalError]) -> None:
+        """Items were left out long after they were put."""
+        for fault in faults:
+            self._lost = str(fault)
+            self._hear(Event("left out", f"left out: {type(fault).__name__}: {fault}"))
+
+    def _store(self, batch: Sequence[Item]) -> list[BudgetError]:
+        faults = self._packer.store(self._spool, batch)
         self._courier.wake()
+        return faults
 
-    def _encoded(self, batch: Sequence[Item], quality: int) -> bytes:
-        values = np.stack([item.value for item in batch]) if self._encoder.batches else batch[0].value
-        most = self._rate.max_bytes
-        if most is not None and self._keys is not None:
-            most = max(1, most - OVERHEAD)
-        return self._encoder.encode(values, quality, max_bytes=most)
+    def _missed(self) -> None:
+        self._lost = "expected room in the spool, found it full: a packet was dropped"
 
-    def _parcel(self, packet: bytes, batch: Sequence[Item], sequence: int) -> Parcel:
-        times, notes = tuple(item.time for item in batch), tuple(item.note for item in batch)
-        envelope = Envelope(self.device, self._spool.id, sequence, times, notes, self._seal)
-        return Parcel(envelope, packet if self._keys is None else self._keys.seal(packet, envelope))
+    def _hear(self, event: Event) -> None:
+        LOGGER.log(event.level, event.message)
+        if self._on_event is not None:
+            self._on_event(event)
 
     def _tick(self) -> None:
         """Batches whose time has come, packets whose time is over."""
@@ -334,8 +340,8 @@ class Sender:
                 if self._clock() >= expire_at:
                     self._spool.expire()
                     expire_at = self._clock() + TICK_SECONDS
-            except LocalError as fault:  # whoever put these items is told by `status`
-                self._lost = str(fault)
+            except LocalError as fault:
+                self._blame([fault])
 
     def _pause(self) -> float:
         deadline = self._batcher.deadline

@@ -1,54 +1,66 @@
 """The spool: packets on the disk between encoding and the server's acknowledgement. Nothing is sent here.
 
 Every change is a transaction of SQLite (write-ahead log, synchronous=FULL), on the disk when the call returns. Changes
-of several threads that arrive while the disk is busy share one transaction, and so one fsync: whoever gets the lock
-writes for all who wait. Where that fails each is tried alone, so that one's fault is not the others'.
+of several threads that arrive while the disk is busy share one, and so one fsync (`commits`).
 
 What always holds: sent + waiting + refused + dropped is all that was ever put, since a packet is counted where it
 changes. No sequence is given twice: it is taken in the transaction that stores its packet, and a packet that finds no
 room uses one up. How far a file was taken is stored with the packet that took it so far. One process has the spool, by
 a lock that ends with it.
 
-Where the disk is full, what frees room goes first: the reserve is given up, the change is written, and the reserve is
-taken back. A new packet gets in only if the reserve can stay.
+Where the disk is full, what frees room goes first, at the cost of the reserve. A new packet gets in only if the reserve
+can stay; one that does not is counted in the reserve's head until the spool can be written again.
+
+A spool may be one of several copies: of an SD card's image, of a snapshot. Both copies then give the same names to
+different packets. The server takes the first of a name, calls the same bytes a duplicate and other bytes a conflict. A
+packet in conflict is one that the server does not have, so it gets another name, in one transaction: the first time
+with a spool id that is drawn anew and is this spool's from then on. Packets that wait keep their names until the server
+has spoken of each: it may have one already, sent by the copy or by a process that was killed, and under another name
+it would have it twice.
 
     killed before the COMMIT of `add`   the packet was never put; items of a file are taken again
     after it                            it will be sent
     sent, before the COMMIT of `remove` sent again under the same name: to the server a duplicate
     while a new spool is made           it has a temporary name until it is whole (`schema`)
     while the reserve is given up       the next opening takes it back
+    before the COMMIT of `rename`       sent again under the old name, which is a conflict again
+    after it                            sent under the new name
 
-Lost by a kill are two numbers: how many packets went on a full disk since the last transaction, and the time since
-then, which makes packets younger than they are.
+Lost by a kill is one number: the time since the last transaction, which makes packets younger than they are.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
-from latentwire.runtime.errors import SettingError
-from latentwire.runtime.send.errors import SpoolError, SpoolFullError, SpoolInUseError
+from latentwire.runtime.errors import LatentwireError, SettingError
+from latentwire.runtime.send.commits import Commits
+from latentwire.runtime.send.errors import SpoolFullError
 from latentwire.runtime.send.link import Parcel
-from latentwire.runtime.send.reserve import LOG_PAGES, Reserve
-from latentwire.runtime.send.schema import check_owner, connect, create, named
+from latentwire.runtime.send.reserve import Reserve
+from latentwire.runtime.send.schema import check_owner, connect, create, named, own, writer
 from latentwire.runtime.send.view import TOTALS, Totals, parcel_of
-
-T = TypeVar("T")
+from latentwire.runtime.wire import Envelope
 
 Policy = Literal["oldest", "newest", "stop"]
 POLICIES: tuple[Policy, ...] = ("oldest", "newest", "stop")
-MEND_SECONDS = 10.0
-"""Between attempts to make room on a full disk for a new packet."""
+CONFLICT = "NameConflict"
+"""Reason of a packet that is kept aside because it cannot get the other name that it needs."""
 _WAITING = "SELECT fields, body FROM packets WHERE error IS NULL AND sequence > ? ORDER BY sequence LIMIT ?"
+_ONE = "SELECT fields, body FROM packets WHERE sequence = ?"
+_REFUSE = "UPDATE packets SET error = ?, message = ? WHERE sequence = ? AND error IS NULL"
+_PROGRESS = "SELECT stamp, done, whole, left_out FROM taken WHERE path = ?"
+_TAKEN = """INSERT INTO taken (path, stamp, done, whole, left_out) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (path) DO UPDATE SET stamp = excluded.stamp, done = excluded.done, whole = excluded.whole,
+        left_out = excluded.left_out + CASE stamp WHEN excluded.stamp THEN left_out ELSE 0 END"""
 _ADD = "INSERT INTO packets (sequence, bytes, born, fields, body) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -84,24 +96,32 @@ class Mark:
     Args:
         path: of the file.
         stamp: its size and time; another stamp is another file.
-        done: items that are in packets.
+        done: items that are in packets, or were left out.
         whole: those were all.
+        left_out: items that cannot be sent and were reported, so that the file is not removed; they add up.
     """
 
     path: str
     stamp: str
     done: int
     whole: bool
+    left_out: int = 0
 
 
-class _Write(Generic[T]):
-    """A change that waits for its transaction; ``frees`` tells that there is more room after it."""
+@dataclass(frozen=True)
+class Tally:
+    """Items that were not sent as they were: counted in the transaction that stores what is left of them.
 
-    def __init__(self, change: Callable[[], T], *, frees: bool) -> None:
-        self.change, self.frees = change, frees
-        self.result: T
-        self.fault: Exception | None = None
-        self.done = False
+    Args:
+        clipped: moved into the contract's range.
+        skipped: left out.
+    """
+
+    clipped: int = 0
+    skipped: int = 0
+
+
+NOTHING = Tally()
 
 
 class Spool:
@@ -131,17 +151,15 @@ class Spool:
     ) -> None:
         self.path, self.device, self.bounds = Path(path), device, bounds or Bounds()
         self._clock = clock
-        self._lock, self._reading, self._queueing = threading.Lock(), threading.Lock(), threading.Lock()
-        self._queue: list[_Write[Any]] = []
-        self._uncounted = 0
-        """Packets that went because the disk was full: to be counted on it when it takes something again."""
-        self._owner = _own(self.path)
+        self._reading = threading.Lock()
+        reserve = Reserve(self.path.with_name(f"{self.path.name}.reserve"))
+        self._owner = own(self.path)
         try:
             if not self.path.exists():
                 create(self.path, codec, device)
-            self._database = _writer(self.path)
+            self._database = writer(self.path, reserve)
             try:
-                self.id = check_owner(self._database, self.path, codec, device)
+                check_owner(self._database, self.path, codec, device)
                 self._reader = connect(self.path)
             except BaseException:
                 self._database.close()
@@ -149,30 +167,58 @@ class Spool:
         except BaseException:
             self._owner.close()
             raise
-        self._reserve, self._mend_at = Reserve(self.path.with_name(f"{self.path.name}.reserve")), -math.inf
-        self._reserve.keep()
+        self._commits = Commits(self._database, self.path, reserve, clock)
+        self._write = self._commits.write
+        reserve.keep()
         before: int = self._database.execute("SELECT clock FROM totals").fetchone()[0]
         self._began = clock() - before / 1000
 
-    def add(self, make: Callable[[int], Parcel], marks: Sequence[Mark] = ()) -> int | None:
+    @property
+    def id(self) -> str:
+        """128 random bits that name it; others after a conflict."""
+        return str(self._read("SELECT id FROM totals")[0][0])
+
+    def add(self, make: Callable[[str, int], Parcel], marks: Sequence[Mark] = (), tally: Tally = NOTHING) -> int | None:
         """Store a packet; returns its sequence, or None where it is the one that goes for want of room.
 
         Args:
-            make: sequence -> packet; called within the transaction.
+            make: spool's id, sequence -> packet; called within the transaction.
             marks: of the files whose items are in it.
+            tally: of items on the way into it.
 
         Raises:
             SpoolFullError: no room, and the policy is `stop`.
             SpoolError: the disk does not take it.
         """
         try:
-            return self._write(lambda: self._added(make, marks))
+            return self._write(lambda: self._added(make, marks, tally))
         except SpoolFullError:
             if self.bounds.policy == "stop":
                 raise
-            with self._queueing:
-                self._uncounted += 1
+            self._commits.miss()
             return None
+
+    def note(self, marks: Sequence[Mark], tally: Tally) -> None:
+        """Store what became of items of which nothing is left for a packet.
+
+        On a full disk it is not: then items of files are taken again at the next start.
+
+        Raises:
+            SpoolFullError: no room on the disk, and the policy is `stop`.
+            SpoolError: the disk does not take it.
+        """
+        try:
+            self._write(lambda: self._noted(marks, tally))
+        except SpoolFullError:
+            if self.bounds.policy == "stop":
+                raise
+
+    def drop(self) -> None:
+        """Count a packet that could not be stored and is gone."""
+        try:
+            self._write(lambda: self._database.execute("UPDATE totals SET next = next + 1, dropped = dropped + 1"))
+        except SpoolFullError:
+            self._commits.miss()
 
     def waiting(self, after: int, count: int) -> list[Parcel]:
         """The next packets that wait, with sequences above ``after``."""
@@ -185,8 +231,20 @@ class Spool:
 
     def refuse(self, sequence: int, error: str, message: str) -> None:
         """The server has refused a packet for good."""
-        change = "UPDATE packets SET error = ?, message = ? WHERE sequence = ? AND error IS NULL"
-        self._write(lambda: self._database.execute(change, (error, message, sequence)), frees=True)
+        self._write(lambda: self._database.execute(_REFUSE, (error, message, sequence)), frees=True)
+
+    def rename(self, sequence: int, reseal: Callable[[Parcel, Envelope], bytes]) -> str | None:
+        """Give a packet another name, since the server has other content under the one that it has.
+
+        Args:
+            sequence: of a packet that waits; it stays the same.
+            reseal: packet, its new envelope -> its body under that; a `LocalError` or `RemoteError` where that cannot
+                be: then the packet is kept aside like a refused one.
+
+        Returns:
+            The spool's id in its new name; empty where it is kept aside, None where it is gone.
+        """
+        return self._write(lambda: self._renamed(sequence, reseal), frees=True)
 
     def expire(self) -> int:
         """Drop packets that are too old; returns how many."""
@@ -198,12 +256,15 @@ class Spool:
     def totals(self) -> Totals:
         """What became of all packets."""
         found = Totals(*self._read(TOTALS)[0])
-        return replace(found, dropped=found.dropped + self._uncounted)
+        return replace(found, dropped=found.dropped + self._commits.missed)
 
     def progress(self, path: str) -> Mark | None:
         """How far a file has been taken; None where nothing is known of it."""
-        rows = self._read("SELECT path, stamp, done, whole FROM taken WHERE path = ?", path)
-        return Mark(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
+        rows = self._read(_PROGRESS, path)
+        if not rows:
+            return None
+        stamp, done, whole, left_out = rows[0]
+        return Mark(path, stamp, done, bool(whole), left_out)
 
     def forget_missing(self, folder: str) -> None:
         """Forget what was taken from a folder and is no longer there."""
@@ -214,26 +275,43 @@ class Spool:
 
     def close(self) -> None:
         """Everything is on the disk already; let go of the file."""
-        with self._lock, self._reading:
+        with self._reading:
+            self._commits.close()
             self._reader.close()
-            self._database.close()
             self._owner.close()
 
-    def _added(self, make: Callable[[int], Parcel], marks: Sequence[Mark]) -> int | None:
-        (sequence,) = self._database.execute("SELECT next FROM totals").fetchone()
-        parcel = make(sequence)
+    def _added(self, make: Callable[[str, int], Parcel], marks: Sequence[Mark], tally: Tally) -> int | None:
+        name, sequence = self._database.execute("SELECT id, next FROM totals").fetchone()
+        parcel = make(name, sequence)
         fields = json.dumps(parcel.envelope.to_fields())
         size = len(fields) + len(parcel.body)
         kept = self._made_room(size)
         if kept:
             row = (sequence, size, self._now(), fields, parcel.body)
-            self._database.execute(
-                "INSERT INTO packets (sequence, bytes, born, fields, body) VALUES (?, ?, ?, ?, ?)", row
-            )
-        self._marked(marks)
+            self._database.execute(_ADD, row)
+        self._noted(marks, tally)
         change = "UPDATE totals SET next = next + 1, clock = ?, dropped = dropped + ?"
         self._database.execute(change, (self._now(), not kept))
         return sequence if kept else None
+
+    def _renamed(self, sequence: int, reseal: Callable[[Parcel, Envelope], bytes]) -> str | None:
+        row = self._database.execute(f"{_ONE} AND error IS NULL", (sequence,)).fetchone()
+        if row is None:
+            return None
+        parcel = parcel_of(*row)
+        (name,) = self._database.execute("SELECT id FROM totals").fetchone()
+        fresh: str = secrets.token_hex(16) if name == parcel.envelope.spool else name
+        envelope = replace(parcel.envelope, spool=fresh)
+        try:
+            body = reseal(parcel, envelope)
+        except LatentwireError as fault:
+            self._database.execute(_REFUSE, (CONFLICT, str(fault), sequence))
+            return ""
+        # As long as before: the id has the same number of digits, and so has the body of bytes.
+        change = "UPDATE packets SET fields = ?, body = ? WHERE sequence = ?"
+        self._database.execute(change, (json.dumps(envelope.to_fields()), body, sequence))
+        self._database.execute("UPDATE totals SET id = ?, conflicts = conflicts + 1", (fresh,))
+        return fresh
 
     def _made_room(self, size: int) -> bool:
         """Whether there is room for so many bytes, now that others may have gone: refused ones before any that wait."""
@@ -271,8 +349,11 @@ class Spool:
         self._database.execute(f"UPDATE totals SET {count_as} = {count_as} + ?, clock = ?", (gone, self._now()))
         return int(gone)
 
-    def _marked(self, marks: Iterable[Mark]) -> None:
-        self._database.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", map(astuple, marks))
+    def _noted(self, marks: Iterable[Mark], tally: Tally) -> None:
+        self._database.executemany(_TAKEN, map(astuple, marks))
+        if tally != NOTHING:
+            change = "UPDATE totals SET clipped = clipped + ?, skipped = skipped + ?"
+            self._database.execute(change, astuple(tally))
 
     def _now(self) -> int:
         """Milliseconds that this spool has been open, over all processes."""
@@ -284,113 +365,3 @@ class Spool:
                 return self._reader.execute(query, values).fetchall()
             except sqlite3.Error as fault:
                 raise named(fault, self.path) from fault
-
-    def _write(self, change: Callable[[], T], *, frees: bool = False) -> T:
-        """The result of a change that is on the disk.
-
-        Whoever gets the lock writes for all who wait for it: that is the group commit.
-        """
-        write = _Write(change, frees=frees)
-        with self._queueing:
-            self._queue.append(write)
-        with self._lock:
-            if not write.done:
-                with self._queueing:
-                    group, self._queue = self._queue, []
-                self._commit(group)
-        if write.fault is not None:
-            raise write.fault
-        return write.result
-
-    def _counted(self) -> int:
-        """Count what went uncounted; returns how many that were."""
-        count = self._uncounted
-        if count:
-            self._database.execute("UPDATE totals SET next = next + ?, dropped = dropped + ?", (count, count))
-        return count
-
-    def _commit(self, group: Sequence[_Write[Any]]) -> None:
-        try:
-            self._transaction(group)
-        except Exception as fault:
-            if len(group) > 1:  # each alone, so that one's fault is not the others'
-                for write in group:
-                    self._commit([write])
-                return
-            group[0].fault = self._mended(group[0], fault)
-        for write in group:
-            write.done = True
-
-    def _transaction(self, group: Sequence[_Write[Any]]) -> None:
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-            counted = self._counted()
-            for write in group:
-                write.result = write.change()
-            self._database.execute("COMMIT")
-        except sqlite3.Error as fault:
-            raise named(fault, self.path) from fault
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-        with self._queueing:
-            self._uncounted -= counted
-
-    def _mended(self, write: _Write[Any], fault: Exception) -> Exception | None:
-        """The fault of a write, or None where the disk was full and it could be written all the same."""
-        is_disk = isinstance(fault, SpoolFullError) and isinstance(fault.__cause__, sqlite3.Error)
-        if not is_disk or (not write.frees and self._clock() < self._mend_at):
-            return fault
-        self._mend_at = self._clock() + MEND_SECONDS
-        self._reserve.release()
-        try:
-            if not write.frees:
-                self._compact()
-                if not self._reserve.keep():  # what is set aside is for what frees
-                    return fault
-            self._transaction([write])
-            self._compact()
-        except Exception as second:
-            return second
-        finally:
-            self._reserve.keep()
-        return None
-
-    def _compact(self) -> None:
-        """Give room back to the disk, as far as it lets us."""
-        with suppress(sqlite3.Error):
-            self._database.execute(f"PRAGMA incremental_vacuum({LOG_PAGES})").fetchall()
-        with suppress(sqlite3.Error):
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _own(path: Path) -> sqlite3.Connection:
-    """Nobody else may open the spool until this is closed, or the process ends, however it ends.
-
-    It is a lock on a file beside it, SQLite's own kind, which all systems have: the spool itself stays readable.
-    """
-    lock = path.with_name(f"{path.name}.lock")
-    try:
-        owner = sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as fault:
-        raise SpoolError(f"expected a folder for {lock} that can be written to, found: {fault}") from fault
-    try:
-        owner.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as fault:
-        owner.close()
-        if "locked" not in str(fault):
-            raise named(fault, lock) from fault
-        raise SpoolInUseError(f"expected {path} to be free, found another sender that has it open: end it") from fault
-    return owner
-
-
-def _writer(path: Path) -> sqlite3.Connection:
-    database = connect(path)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-    except sqlite3.Error as fault:
-        database.close()
-        raise named(fault, path) from fault
-    return database

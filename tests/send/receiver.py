@@ -58,7 +58,8 @@ class Receiver:
         key = (envelope.spool, envelope.sequence)
         with self._lock:
             before = self.packets.get(key)
-            assert before in (None, body), f"two packets of sequence {envelope.sequence}"
+            if before not in (None, body):
+                return "conflict"
             self.packets[key], self.envelopes[key] = body, envelope
             self.times[key] += 1
             self.arrivals.append((time.monotonic(), len(body)))
@@ -108,7 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.say(500)
         else:
             status = self.receiver.keep(envelope, body)
-            self.say(202, {}, json.dumps({"id": envelope.id, "status": status}).encode())
+            told = {"id": envelope.id, "status": status, "message": "another packet has this name"}
+            self.say(409 if status == "conflict" else 202, {}, json.dumps(told).encode())
 
     def say(self, status: int, headers: dict[str, str] | None = None, content: bytes = b"{}") -> None:
         self.send_response(status)

@@ -97,12 +97,51 @@ def test_exit_codes_say_what_became_of_the_packets(send, receiver, items, tmp_pa
     (exported,) = (tmp_path / "out").iterdir()
     assert run("inspect", exported).exit_code == 0
     shown = run("spool", tmp_path / "spool").stdout
-    assert "refused 0" in shown and "expected another codec" in shown
+    assert f"refused gate-3.{told['spool']}.0" in shown and "expected another codec" in shown
     np.save(tmp_path / "b.npy", items[:3])
     receiver.token = "secret"
     waiting = send(tmp_path / "b.npy", "--wait", 0.2)
     assert waiting.exit_code == 1 and "UndeliveredError" in waiting.stderr
     assert run("send", "photo", "-", "--to", receiver.url, "--spool", tmp_path / "spool", stdin=b"").exit_code == 2
+
+
+def test_refused_packets_are_put_back_under_their_names(send, receiver, items, tmp_path):
+    np.save(tmp_path / "a.npy", items[:4])
+    receiver.refused = {0, 1, 3}
+    assert send(tmp_path / "a.npy", "--batch", 1).exit_code == 1
+    spool = tmp_path / "spool"
+    (name,) = {envelope.spool for envelope in receiver.envelopes.values()}
+    for wrong in (["--retry"], ["--all"], ["--retry", "0", "--all"], ["--retry", "2"], ["--retry", "gate-3.x.0"]):
+        assert run("spool", spool, *wrong).exit_code == 2, wrong
+    assert json.loads(run("spool", spool, "--json").stdout)["refused"] == 3
+    one = run("spool", spool, "--retry", f"gate-3.{name}.3", "--json")
+    assert one.exit_code == 0 and json.loads(one.stdout)["retried"] == [f"gate-3.{name}.3"]
+    assert [json.loads(one.stdout)[state] for state in ("waiting", "refused", "sent")] == [1, 2, 1]
+    again = run("spool", spool, "--retry", "--all")
+    assert again.exit_code == 0 and again.stdout.count("put back") == 2
+    receiver.refused = {1}
+    assert send("-", "--raw", stdin=b"").exit_code == 1
+    assert sorted(receiver.packets) == [(name, 0), (name, 2), (name, 3)]
+    receiver.refused = set()
+    assert run("spool", spool, "--retry", "1").exit_code == 0
+    status = json.loads(send("-", "--raw", "--json", stdin=b"").stdout.splitlines()[-1])
+    assert (status["sent"], status["refused"], status["waiting"]) == (4, 0, 0)
+    assert sorted(receiver.packets) == [(name, number) for number in range(4)] and set(receiver.times.values()) == {1}
+
+
+def test_nothing_is_put_back_while_a_sender_has_the_spool(make, send, receiver, items, tmp_path):
+    receiver.refused = {0}
+    sender = make()
+    sender.put(items[0])
+    assert sender.flush(10)
+    inside = run("spool", tmp_path / "spool", "--retry", "--all")
+    assert inside.exit_code == 2 and "SpoolInUseError" in inside.stderr
+    assert sender.status().refused == 1
+    sender.close()
+    assert run("spool", tmp_path / "spool", "--retry", "--all").exit_code == 0
+    (tmp_path / "text").write_text("no spool", encoding="ascii")
+    assert run("spool", tmp_path / "text", "--retry", "--all").exit_code == 1
+    assert sorted(path.name for path in tmp_path.glob("text*")) == ["text"]
 
 
 def test_the_token_comes_from_a_file_or_the_environment(send, receiver, items, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from latentwire.runtime.send.errors import (
     SpoolMismatchError,
 )
 from latentwire.runtime.send.link import Parcel
-from latentwire.runtime.send.spool import Bounds, Mark, Spool
-from latentwire.runtime.send.view import read_refused, read_totals
+from latentwire.runtime.send.spool import Bounds, Mark, Spool, Tally
+from latentwire.runtime.send.view import Totals, read_refused, read_totals
 from latentwire.runtime.wire.envelope import Envelope
 
 CODEC, OTHER = "c0" * 32, "c1" * 32
@@ -49,7 +50,7 @@ def spool(path: Path) -> Iterator[Spool]:
 
 
 def put(spool: Spool, size: int = 100, marks: tuple[Mark, ...] = ()) -> int | None:
-    return spool.add(lambda sequence: Parcel(Envelope("gate-3", spool.id, sequence), bytes(size)), marks)
+    return spool.add(lambda name, sequence: Parcel(Envelope("gate-3", name, sequence), bytes(size)), marks)
 
 
 def sequences(spool: Spool) -> list[int]:
@@ -178,7 +179,7 @@ def test_writers_that_come_together_share_a_transaction(spool):
 
 
 def test_one_writers_fault_is_not_the_others(spool):
-    def fail(sequence: int) -> Parcel:
+    def fail(name: str, sequence: int) -> Parcel:
         raise ValueError("no packet")
 
     faults: list[Exception] = []
@@ -249,7 +250,7 @@ LIMITED = textwrap.dedent("""
     from latentwire.runtime.send.spool import Bounds, Spool
     path, policy = sys.argv[1:]
     spool = Spool(path, "c0" * 32, "gate-3", Bounds(policy=policy))
-    make = lambda sequence: Parcel(Envelope("gate-3", spool.id, sequence), bytes(5000))
+    make = lambda name, sequence: Parcel(Envelope("gate-3", name, sequence), bytes(5000))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
     stored, failed = [], 0
@@ -316,3 +317,118 @@ def test_a_full_disk_loses_nothing_that_was_stored_and_drains(small_disk, policy
     assert (totals.waiting, totals.sent) == (1, len(stored))
     assert totals.dropped == (0 if policy == "stop" else failed)
     spool.close()
+
+
+@pytest.mark.parametrize("policy", ["oldest", "newest"])
+def test_drops_on_a_full_disk_survive_a_kill_and_a_restart(small_disk, policy):
+    """The disk is full to the last byte, and nothing of the process's memory is left: the count is still there."""
+    code = LOST.format(path=str(small_disk / "spool"), policy=policy)
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told.returncode == -9, told.stderr
+    stored, dropped = map(int, told.stdout.split())
+    assert stored > 200 and dropped > 50
+    for _ in range(2):  # not counted twice either
+        spool = Spool(small_disk / "spool", CODEC, "gate-3", Bounds(policy=policy))
+        assert (spool.totals().waiting, spool.totals().dropped) == (stored, dropped)
+        spool.close()
+    spool = Spool(small_disk / "spool", CODEC, "gate-3", Bounds(policy=policy))
+    spool.remove(sequences(spool)[:100])
+    assert spool.totals().dropped == dropped
+    assert put(spool, 100) == stored + dropped, "each of them has used up a number"
+    spool.close()
+    assert read_totals(small_disk / "spool")[2].dropped == dropped
+
+
+LOST = textwrap.dedent("""
+    import os
+    from latentwire.runtime.send.link import Parcel
+    from latentwire.runtime.send.spool import Bounds, Spool
+    from latentwire.runtime.wire import Envelope
+    spool = Spool({path!r}, "c0" * 32, "gate-3", Bounds(policy={policy!r}))
+    make = lambda name, sequence: Parcel(Envelope("gate-3", name, sequence), bytes(5000))
+    found = [spool.add(make) for _ in range(600)]
+    print(len([one for one in found if one is not None]), found.count(None), flush=True)
+    assert spool.totals().dropped == found.count(None)
+    os.kill(os.getpid(), 9)
+""")
+
+
+def test_every_total_survives_a_restart(spool, path):
+    for size in (1, 2, 3, 4):
+        put(spool, size)
+    spool.remove([0])
+    spool.refuse(1, "CodecError", "")
+    spool.rename(2, lambda parcel, _: parcel.body)
+    spool.drop()
+    spool.note((Mark("a", "1:1", 3, False, 2),), Tally(clipped=5, skipped=7))
+    spool.note((Mark("a", "1:1", 4, True, 1),), Tally(skipped=1))
+    before = spool.totals()
+    assert replace(before, waiting_bytes=0, refused_bytes=0) == Totals(2, 0, 1, 0, 1, 1, 1, 5, 8)
+    spool.close()
+    again = Spool(path, CODEC, "gate-3")
+    assert again.totals() == before and read_totals(path)[2] == before
+    assert again.progress("a") == Mark("a", "1:1", 4, True, 3), "those left out add up"
+    again.note((Mark("a", "2:2", 1, False),), Tally())
+    assert again.progress("a") == Mark("a", "2:2", 1, False), "another file"
+    again.close()
+
+
+OLD_SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA application_id = 1280799600;
+PRAGMA user_version = 1;
+CREATE TABLE totals (
+    id TEXT NOT NULL, device TEXT NOT NULL, codec TEXT NOT NULL, next INTEGER NOT NULL, clock INTEGER NOT NULL,
+    waiting INTEGER NOT NULL, waiting_bytes INTEGER NOT NULL, refused INTEGER NOT NULL, refused_bytes INTEGER NOT NULL,
+    sent INTEGER NOT NULL, dropped INTEGER NOT NULL
+);
+CREATE TABLE packets (
+    sequence INTEGER PRIMARY KEY, error TEXT, message TEXT, bytes INTEGER NOT NULL, born INTEGER NOT NULL,
+    fields TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX waiting ON packets (sequence) WHERE error IS NULL;
+CREATE INDEX refused ON packets (sequence) WHERE error IS NOT NULL;
+CREATE TABLE taken (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, done INTEGER NOT NULL, whole INTEGER NOT NULL);
+CREATE TRIGGER came AFTER INSERT ON packets BEGIN
+    UPDATE totals SET waiting = waiting + 1, waiting_bytes = waiting_bytes + NEW.bytes;
+END;
+CREATE TRIGGER refused AFTER UPDATE OF error ON packets BEGIN
+    UPDATE totals SET waiting = waiting - 1, waiting_bytes = waiting_bytes - NEW.bytes,
+        refused = refused + 1, refused_bytes = refused_bytes + NEW.bytes;
+END;
+CREATE TRIGGER went AFTER DELETE ON packets WHEN OLD.error IS NULL BEGIN
+    UPDATE totals SET waiting = waiting - 1, waiting_bytes = waiting_bytes - OLD.bytes;
+END;
+CREATE TRIGGER forgotten AFTER DELETE ON packets WHEN OLD.error IS NOT NULL BEGIN
+    UPDATE totals SET refused = refused - 1, refused_bytes = refused_bytes - OLD.bytes;
+END;
+INSERT INTO totals VALUES ('0123456789abcdef0123456789abcdef', 'gate-3', '%s', 9, 70, 0, 0, 0, 0, 4, 3);
+INSERT INTO packets VALUES (7, NULL, NULL, 104, 60,
+    '{"device": "gate-3", "spool": "0123456789abcdef0123456789abcdef", "sequence": "7"}', X'01020304');
+INSERT INTO packets VALUES (8, NULL, NULL, 104, 60,
+    '{"device": "gate-3", "spool": "0123456789abcdef0123456789abcdef", "sequence": "8"}', X'05');
+INSERT INTO taken VALUES ('/in/a.npy', '1:1', 5, 0);
+UPDATE packets SET error = 'CodecError', message = 'other' WHERE sequence = 8;
+"""
+
+
+def test_a_spool_of_version_1_is_read_as_it_is_and_brought_to_the_present_one_by_its_owner(path):
+    old = sqlite3.connect(path)
+    old.executescript(OLD_SCHEMA % CODEC)
+    old.close()
+    assert read_totals(path)[2] == Totals(1, 104, 1, 104, 4, 3, 0, 0, 0)
+    assert [refused.error for refused in read_refused(path)] == ["CodecError"]
+    spool = Spool(path, CODEC, "gate-3")
+    assert spool.totals() == Totals(1, 104, 1, 104, 4, 3, 0, 0, 0)
+    assert spool.progress("/in/a.npy") == Mark("/in/a.npy", "1:1", 5, False)
+    assert sequences(spool) == [7] and put(spool) == 9
+    spool.refuse(7, "CodecError", "")
+    assert (spool.totals().waiting, spool.totals().refused) == (1, 2)
+    spool.close()
+    columns = {}
+    for name in (path, path.with_name("new")):
+        made = Spool(name, CODEC, "gate-3")
+        rows = made._read("SELECT type, name, tbl_name FROM sqlite_master")
+        columns[name] = sorted(rows), made._read("PRAGMA table_info(totals)"), made._read("PRAGMA table_info(taken)")
+        made.close()
+    assert columns[path] == columns[path.with_name("new")], "as one that is made now"
