@@ -9,7 +9,7 @@ or the new one.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from latentwire.runtime.atomic import whole_file
+from latentwire.runtime.strictjson import parse
 from latentwire.train.errors import RunError
 
 METADATA_KEY = "latentwire"
@@ -65,13 +66,29 @@ def read(path: Path) -> Checkpoint:
     """The checkpoint in the file; raises RunError where it is missing, damaged or not one of ours."""
     try:
         with safe_open(path, framework="pt") as file:
-            document = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
+            document = parse((file.metadata() or {}).get(METADATA_KEY, "null"), METADATA_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, AttributeError) as error:  # the last: a dtype that torch has not
         raise RunError(f"{path}: expected a safetensors checkpoint, found none that can be read: {error}") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise RunError(f"{path}: expected a latentwire checkpoint of schema {SCHEMA}, found metadata {document!r}")
-    return Checkpoint(tensors, document["position"])
+    position = document.get("position") if isinstance(document, dict) and document.get("schema") == SCHEMA else None
+    if not isinstance(position, dict):
+        raise RunError(f"{path}: expected a latentwire checkpoint of schema {SCHEMA}, found metadata {document!r:.200}")
+    return Checkpoint(tensors, position)
+
+
+def go_back(restore: Callable[[Checkpoint], None], path: Path) -> None:
+    """Hands the checkpoint in the file to what restores a run's state from it.
+
+    Raises:
+        RunError: there is none that can be read, or it is another run's; names the file.
+    """
+    saved = read(path)
+    try:
+        restore(saved)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:  # what is missing, or of other shapes
+        raise RunError(
+            f"{path}: expected a checkpoint of this very run, found another: {type(error).__name__}: {error}"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -25,7 +25,7 @@ from latentwire.train.dense.objectives import create
 from latentwire.train.dense.recipe import Recipe
 from latentwire.train.errors import RunError
 from latentwire.train.loops import Outputs, rewind_metrics, threads
-from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document, versions
+from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, RunDocument, read_document, versions
 from latentwire.train.settings import from_json, to_json
 
 PLOT_FILE = "loss.png"
@@ -78,17 +78,18 @@ def resume(split: Split, out: Path) -> dict[str, Any]:
     """
     document = read_document(out)
     data = _data_description(split)
-    if data != document["data"]:
-        changed = [key for key in data if data[key] != document["data"].get(key)]
+    before = document.section("data")
+    if data != before:
+        changed = [key for key in data if data[key] != before.get(key)]
         raise RunError(f"{out} was started on other data: {', '.join(changed)} changed; found {data}")
     if document["finished"]:
         return document
     return _run_to_end(Recipe.from_json(document), split, out, document)
 
 
-def recorded_request(document: dict[str, Any]) -> DataRequest:
+def recorded_request(document: RunDocument) -> DataRequest:
     """Where a run's data came from; raises RunError for a run on items that came from memory, not from files."""
-    request = document["data"]["request"]
+    request = document.section("data")["request"]
     if request is None:
         raise RunError("the run's items did not come from files: resume it from the program that has them")
     return from_json(DataRequest, request, "run.json: data.request")
@@ -105,7 +106,7 @@ def load_run(path: str | Path) -> TrainedRun:
         raise RunError(f"{folder} is not finished: continue it with `latentwire train dense --out {folder} --resume`")
     recipe = Recipe.from_json(document)
     contract = ItemContract.from_json(document["contract"])
-    network, objective = _construct(recipe, tuple(document["data"]["item_shape"]))
+    network, objective = _construct(recipe, _item_shape(document))
     _load_weights(network, objective, checkpoint.read(folder / CHECKPOINT_FILE), folder)
     for module in (network, objective):
         module.eval().requires_grad_(False)
@@ -119,6 +120,13 @@ def load_run(path: str | Path) -> TrainedRun:
         recipe.objective.prior,
         document,
     )
+
+
+def _item_shape(document: RunDocument) -> tuple[int, ...]:
+    shape = document.section("data")["item_shape"]
+    if not isinstance(shape, list) or not shape or not all(type(length) is int and length > 0 for length in shape):
+        raise RunError(f"{RUN_FILE}: expected lengths of an item as data.item_shape, found {shape!r:.200}")
+    return tuple(shape)
 
 
 def _load_weights(network: Autoencoder, objective: Objective, state: checkpoint.Checkpoint, folder: Path) -> None:
@@ -141,7 +149,7 @@ def _run_to_end(recipe: Recipe, split: Split, out: Path, document: dict[str, Any
     loop = _prepared_loop(recipe, split)
     saved = out / CHECKPOINT_FILE
     if saved.exists():
-        loop.restore(checkpoint.read(saved))
+        checkpoint.go_back(loop.restore, saved)
     rewind_metrics(out / METRICS_FILE, loop.position.step)
     loop.run(Outputs(lambda state: checkpoint.write(saved, state), out / METRICS_FILE))
     metrics = plots.read_metrics(out / METRICS_FILE)

@@ -26,7 +26,7 @@ from latentwire.train.image.steps import fit_steps
 from latentwire.train.image.validate import Point, judged, rate_difference
 from latentwire.train.image.weights import is_wider, load_initial, load_weights, read_weights, shape_of
 from latentwire.train.loops import Outputs, append_metrics, rewind_metrics, threads
-from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, read_document, versions
+from latentwire.train.run import CHECKPOINT_FILE, METRICS_FILE, RUN_FILE, SCHEMA, RunDocument, read_document, versions
 from latentwire.train.settings import change, from_json, to_json
 
 FAMILY = "image"
@@ -135,7 +135,7 @@ def resume(
     document = read_image_document(out)
     if document["finished"]:
         return document
-    settings, source = settings_of(document), document["data"]
+    settings, source = settings_of(document), document.section("data")
     settings = replace(settings, device=device or settings.device, threads=threads or settings.threads)
     held_at = validation or (Path(source["validation"]) if source["validation"] else None)
     material = read_material(data or Path(source["train"]), held_at, options_of(source))
@@ -148,7 +148,7 @@ def resume(
         load_initial(network, initial)
     loop = _prepared_loop(network, material, settings, report, initial=initial, fresh=fresh)
     if not fresh:
-        loop.restore(checkpoint.read(saved))
+        checkpoint.go_back(loop.restore, saved)
     return _run_to_end(loop, document, out, report)
 
 
@@ -231,7 +231,7 @@ def new_network(settings: ImageSettings) -> ImageNetwork:
         return ImageNetwork(list(settings.lambdas), hyper=settings.hyper, width=settings.width, shape=settings.shape)
 
 
-def read_image_document(folder: Path) -> dict[str, Any]:
+def read_image_document(folder: Path) -> RunDocument:
     """run.json of an image run.
 
     Raises:
