@@ -1,53 +1,65 @@
-"""Who may send: a file of devices and the SHA-256 of each one's token.
+"""Who may send, and who may read: the tokens of a file, see `tokenfile`.
 
-    {"gate-3": "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8", ...}
-
-A token is 32 random bytes, so its plain SHA-256 tells nothing of it; no slow hash is needed.
+The file is read again when it has changed. One that is gone or damaged has no tokens: who wanted to take a device out
+must not have to wonder whether it still counts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import json
 import logging
-import secrets
 import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
-from latentwire.runtime.atomic import whole_file
-from latentwire.runtime.errors import InputFileError, ManifestError
-from latentwire.runtime.serve.errors import DeviceError, TokenError
+from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.serve.errors import DeviceError, ExpiredTokenError, TokenError
 from latentwire.runtime.serve.logs import event
-from latentwire.runtime.strictjson import Fields, parse
+from latentwire.runtime.serve.tokenfile import Grant, digest_of, is_open, read, said
 from latentwire.runtime.wire import Envelope
 
-TOKEN_BYTES = 32
 _SCHEME = "bearer "
-_ANY_SPOOL = "0" * 32
+
+Stamp = tuple[int, int, int]
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 class Tokens:
-    """The tokens of a file, read again when the file has changed.
+    """The tokens of a file.
 
     Args:
         path: the file.
+        clock: the time, in UTC.
 
     Raises:
         InputFileError: it cannot be read, or is not such a file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], datetime] = _now) -> None:
         self._path = path
+        self._clock = clock
         self._lock = threading.Lock()
-        self._stamp = _stamp(path)
-        self._devices = _by_digest(path)
+        self._stamp: Stamp | None = _stamp(path)
+        self._grants = read(path)
+        self._fault: str | None = None
+        if is_open(path):
+            event("tokens", logging.WARNING, message=f"{path}: expected mode 0600, found that others may read it")
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nobody's token counts; None where they do."""
+        self._refresh()
+        return None if self._fault is None else "tokens: their file is gone or damaged, no token counts"
 
     def device_of(self, authorization: str | None) -> str:
         """The device whose token an ``Authorization`` header carries.
 
         Raises:
-            TokenError: none, or nobody's.
+            TokenError: none, nobody's, or one that has expired. Only who has the token hears that it had been one.
         """
         text = authorization or ""
         if text[: len(_SCHEME)].lower() != _SCHEME:
@@ -56,23 +68,36 @@ class Tokens:
             )
         self._refresh()
         digest = digest_of(text[len(_SCHEME) :].strip())
-        found: str | None = None
-        for known, device in self._devices.items():  # all of them, whichever it is
-            if hmac.compare_digest(known, digest):
-                found = device
+        found: tuple[str, Grant] | None = None
+        for device, grant in self._grants.items():  # all of them, whichever it is
+            if hmac.compare_digest(grant.digest, digest):
+                found = device, grant
         if found is None:
             raise TokenError("expected the token of a device, found an unknown one: ask for a new token")
-        return found
+        device, grant = found
+        if grant.expires is not None and grant.has_ended(self._clock()):
+            raise ExpiredTokenError(
+                f"expected a token that counts, found that of {device}, which ended {said(grant.expires)}: "
+                "ask for a new token"
+            )
+        return device
 
     def _refresh(self) -> None:
-        """A device that was added, or taken out, counts from the next request on."""
-        try:
-            stamp = _stamp(self._path)
-            with self._lock:
-                if stamp != self._stamp:
-                    self._devices, self._stamp = _by_digest(self._path), stamp
-        except InputFileError as fault:  # those that are known count until the file can be read again
-            event("tokens", logging.ERROR, error=type(fault).__name__, message=str(fault))
+        """A device that was added, or taken out, counts from the next request on; without a file none does."""
+        with self._lock:
+            try:
+                stamp = _stamp(self._path)
+                if stamp == self._stamp:
+                    return
+                grants = read(self._path)
+            except InputFileError as fault:
+                self._stamp, self._grants = None, {}
+                if str(fault) != self._fault:  # once for each, not with every request
+                    self._fault = str(fault)
+                    event("tokens", logging.ERROR, error=type(fault).__name__, message=f"no token counts: {fault}")
+                return
+            self._stamp, self._grants, self._fault = stamp, grants, None
+            event("tokens", devices=len(grants))
 
 
 def check_device(device: str, envelope: Envelope | None) -> None:
@@ -85,50 +110,9 @@ def check_device(device: str, envelope: Envelope | None) -> None:
         raise DeviceError(f"expected a packet of {device}, whose token this is, found one of {envelope.device}")
 
 
-def digest_of(token: str) -> str:
-    """What the file has of a token."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def draw(path: Path, device: str) -> str:
-    """A new token for the device; the file, made if it is not there, holds its hash from now on. The old one ends.
-
-    Raises:
-        EnvelopeError: no device can have that name.
-        InputFileError: the file cannot be read or written.
-    """
-    Envelope(device, _ANY_SPOOL, 0)
-    found = _read(path) if path.exists() else {}
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    _write(path, json.dumps(found | {device: digest_of(token)}, indent=1) + "\n")
-    return token
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError as fault:
         raise InputFileError(f"{path}: expected a file of tokens, found {fault}") from fault
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _by_digest(path: Path) -> dict[str, str]:
-    return {digest: device for device, digest in _read(path).items()}
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        text = path.read_bytes()
-        found = parse(text, str(path))
-        fields = Fields(found, str(path))
-        return {device: fields.digest(device) for device in (found if isinstance(found, dict) else ())}
-    except (OSError, ManifestError) as fault:
-        raise InputFileError(f"{path}: expected a file of tokens, found {fault}") from fault
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with whole_file(path, durable=True, private=True) as file:
-            file.write(text.encode())
-    except OSError as fault:
-        raise InputFileError(f"{path}: expected a disk with room for it, found {fault}") from fault

@@ -11,7 +11,7 @@ import pytest
 from certificates import certificate
 from services import envelope, events, in_process, last_event, until
 
-from latentwire.runtime.serve.tokens import digest_of
+from latentwire.runtime.serve.tokenfile import digest_of
 
 
 def latentwire(*arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from latentwire.runtime import Encoder
 
 ANSWERS = 20
 """Of 0.9 MB each: more than the two ends of a connection buffer."""
-HEAD = b"POST /v1/packets HTTP/1.1\r\nHost: here\r\nContent-Type: application/octet-stream\r\n"
+HEAD = b"POST /v1/packets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from services import BYTES, Running, envelope, events, in_process, in_thread, un
 from latentwire.runtime.serve.logs import Burst
 from latentwire.runtime.serve.places import Place, Places, site_of
 from latentwire.runtime.serve.settings import Bounds
-from latentwire.runtime.serve.tokens import draw
+from latentwire.runtime.serve.tokenfile import draw
 
 CROWD = 1500
 OTHER = "127.0.0.9"
