@@ -13,7 +13,7 @@ from latentwire.runtime.bundle import read_cost
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputTypeError, RemoteError
-from latentwire.runtime.session import Chosen
+from latentwire.runtime.session import Chosen, told_by_name
 from latentwire.runtime.source import Source
 from latentwire.runtime.wire import (
     DEFAULT_MAX_PACKET,
@@ -51,6 +51,7 @@ class Decoder(CodecHalf):
         providers: where the synthesis transform runs, as for an `Encoder`; the CPU if None.
         profile: "device" or "server" (all cores; several packets are unpacked at once).
         limits: lower ones than the codec's.
+        trust: what the codec has to be, as for an `Encoder`.
 
     Raises:
         BundleError: the codec cannot be loaded; the subclass says why.
@@ -78,12 +79,14 @@ class Decoder(CodecHalf):
         """
         return self._limits.work(header.size) * self.contract.item_bytes
 
+    @told_by_name
     def decode(self, packet: Bytes) -> Array:
         """The items of one packet, of the contract's dtype and shape ([N, D] for vectors, [H, W, C] for a picture).
 
         Raises:
             CorruptPacketError: not one whole, intact packet within the limits; the subclass says why.
             IncompatibleError: a packet of another codec or packet version.
+            ResourceError: there is too little memory here; the packet is not to blame.
         """
         if self._by_pieces:
             return self._synthesize([self._unpacked(packet)])[0]
@@ -105,6 +108,7 @@ class Decoder(CodecHalf):
                 raise result
         return [result for result in found if not isinstance(result, RemoteError)]
 
+    @told_by_name
     def decode_each(self, packets: Iterable[Bytes]) -> list[Array | RemoteError]:
         """For each packet its items, or what is wrong with it: a bad one does not lose its neighbours."""
         waiting = list(packets)
@@ -151,6 +155,7 @@ class Decoder(CodecHalf):
         longest = max(DEFAULT_MAX_PACKET, self._limits.area or 0) if max_packet is None else max_packet
         return read_stream(source, min(longest, self._limits.packet_bytes))
 
+    @told_by_name
     def decode_tiles(
         self,
         records: Iterable[bytes | Packet | Damaged],
@@ -172,6 +177,7 @@ class Decoder(CodecHalf):
         self.contract.require_picture()
         return decode_tiles(self, records, out, max_pixels)
 
+    @told_by_name
     def latents(self, packet: Bytes) -> Array:
         """The packet's latents, float32, without synthesis: features for search, clustering, anomaly scores.
 
@@ -181,6 +187,7 @@ class Decoder(CodecHalf):
         """
         return self._unpack(packet, ["latents"])[0]
 
+    @told_by_name
     def symbols(self, packet: Bytes) -> Array:
         """The packet's symbols as they were coded, int32 [P, C] for vectors and [h, w, C] for a picture.
 

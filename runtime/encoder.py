@@ -11,7 +11,7 @@ from latentwire.runtime.budget import highest_quality
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputLimitError, ModelError, RemoteError, SettingError
-from latentwire.runtime.session import scalar
+from latentwire.runtime.session import scalar, told_by_name
 from latentwire.runtime.wire import DEFAULT_OVERLAP, DEFAULT_TILE, check_packet, encode_tiles
 
 DEFAULT_BATCH = 64
@@ -51,6 +51,7 @@ class Encoder(CodecHalf):
         """Items in a packet when none is asked for."""
         return DEFAULT_BATCH if self.batches else 1
 
+    @told_by_name
     def encode(self, items: Array, quality: int | None = None, *, max_bytes: int | None = None) -> bytes:
         """One packet.
 
@@ -64,6 +65,8 @@ class Encoder(CodecHalf):
             InputError: the items are not what the contract says; the subclass names dtype, shape, range or limit.
             SettingError: quality or max_bytes out of range.
             BudgetError: not even quality 0 fits into ``max_bytes``.
+            ResourceError: there is too little memory here.
+            ModelError: the model does not make a packet of it.
         """
         checked = self._checked(items)
         if max_bytes is None:
@@ -100,6 +103,7 @@ class Encoder(CodecHalf):
             stacked = np.stack(group) if self.batches else group[0]
             yield self.encode(stacked, quality, max_bytes=max_bytes)
 
+    @told_by_name
     def encode_tiles(
         self, picture: Array, quality: int | None = None, *, tile: int = DEFAULT_TILE, overlap: int = DEFAULT_OVERLAP
     ) -> Iterator[bytes]:

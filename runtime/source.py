@@ -21,7 +21,7 @@ from latentwire.runtime.bundle import (
     split_pins,
 )
 from latentwire.runtime.errors import BundleNotFoundError, ModelError, VariantError
-from latentwire.runtime.session import CPU, ON_CPU, Chosen, Profile, Session
+from latentwire.runtime.session import CPU, ON_CPU, Chosen, Profile, Session, told_by_name
 
 CODER = ("pack", "unpack")
 """The integer pieces: one variant, always on the CPU, where int64 is exact and a Scan step is cheap."""
@@ -86,6 +86,7 @@ class _FileSource:
         return self._data
 
 
+@told_by_name
 def open_source(codec: str | Path | Bundle, trust: Trust | None = None) -> Source:
     """The models of a bundle (open, by path, by the name of a ready codec) or of one ONNX file.
 

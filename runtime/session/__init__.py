@@ -1,5 +1,6 @@
 """ONNX Runtime: sessions, execution providers without silent fallbacks, named profiles."""
 
+from latentwire.runtime.session.limits import told_by_name
 from latentwire.runtime.session.profiles import Profile, Profiles, profile_named
 from latentwire.runtime.session.providers import (
     AUTO,
@@ -34,4 +35,5 @@ __all__ = [
     "profile_named",
     "provider_variants",
     "scalar",
+    "told_by_name",
 ]

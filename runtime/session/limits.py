@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from latentwire.runtime.errors import ResourceError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RUN_SECONDS = 600.0
 """A run that takes longer is ended: the largest packet takes a slow board a minute."""
@@ -24,6 +31,25 @@ _SHORT = re.compile(
 def is_short_of_memory(fault: BaseException) -> bool:
     """Whether something failed for want of memory, and not for what it was given."""
     return isinstance(fault, MemoryError) or _SHORT.search(str(fault)) is not None
+
+
+def told_by_name(work: Callable[P, R]) -> Callable[P, R]:
+    """The function, but where Python itself is short of memory, that is a `ResourceError` too."""
+
+    @functools.wraps(work)
+    def told(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return work(*arguments, **options)
+        except MemoryError as fault:
+            raise short_of_memory(f"for {work.__name__}", fault) from fault
+
+    return told
+
+
+def short_of_memory(work: str, fault: BaseException) -> ResourceError:
+    """The error of a machine that has too little memory ``work``: "to load a model"."""
+    found = f": {fault}" if str(fault) else ""
+    return ResourceError(f"expected memory {work}, found too little on this machine{found}: try again with more")
 
 
 class Watch:

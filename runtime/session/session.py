@@ -21,9 +21,8 @@ from latentwire.runtime.errors import (
     LocalError,
     ModelError,
     ProviderError,
-    ResourceError,
 )
-from latentwire.runtime.session.limits import RUN_SECONDS, Run, is_short_of_memory
+from latentwire.runtime.session.limits import RUN_SECONDS, Run, is_short_of_memory, short_of_memory
 from latentwire.runtime.session.profiles import Profile
 from latentwire.runtime.session.providers import ON_CPU, Chosen, known_provider
 
@@ -78,7 +77,7 @@ class Session:
             self._session = ort.InferenceSession(model, options, providers=asked)
         except Exception as fault:  # pybind's exceptions have no common base below Exception
             if is_short_of_memory(fault):
-                raise _short(f"load {where}", fault) from fault
+                raise short_of_memory(f"to load {where}", fault) from fault
             if not on_cpu:
                 names = ", ".join(entry.full_name for entry in providers)
                 raise ProviderError(f"{where}: expected to run on {names}, found: {fault}") from fault
@@ -163,7 +162,7 @@ class Session:
                     "not: docs/security.md says more"
                 ) from fault
             if is_short_of_memory(fault):
-                raise _short(f"run {self.where}", fault) from fault
+                raise short_of_memory(f"to run {self.where}", fault) from fault
             raise
 
     def _run_plain(self, outputs: list[str], feed: dict[str, Input], options: ort.RunOptions) -> list[Array]:
@@ -211,10 +210,6 @@ def _options(profile: Profile) -> ort.SessionOptions:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4  # errors arrive as exceptions; a device's stderr stays ours
     return options
-
-
-def _short(work: str, fault: Exception) -> ResourceError:
-    return ResourceError(f"expected memory to {work}, found too little on this machine: {fault}: try again with more")
 
 
 def _assigned(session: ort.InferenceSession) -> Counter[str] | None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import zipfile
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from latentwire.runtime import Decoder, Encoder, open_bundle
+from latentwire.runtime.bundle import storage
 from latentwire.runtime.bundle.bundle import find_codec
 from latentwire.runtime.errors import BundleNotFoundError, ManifestError, TamperedError, VariantError
 
@@ -118,3 +120,81 @@ def test_an_onnx_file_of_somebody_else_is_refused(tmp_path):
     (tmp_path / "other.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
     with pytest.raises(ManifestError, match="metadata"):
         Encoder(tmp_path / "other.onnx")
+
+
+def raw_zip(target: Path, files: dict[str, bytes], **options: int) -> Path:
+    with zipfile.ZipFile(target, "w", options.get("method", zipfile.ZIP_DEFLATED)) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target
+
+
+def test_a_zip_that_unpacks_to_far_more_than_it_is_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch):
+    packed = raw_zip(tmp_path / "bomb.zip", {"manifest.json": b"{}", "golden/zeros.npy": bytes(1 << 26)})
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(ManifestError, match="unpack to at most"):
+        open_bundle(packed)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "..\\outside"])
+def test_a_zip_with_names_outside_of_it_is_refused(tmp_path, name):
+    packed = raw_zip(tmp_path / "names.zip", {"manifest.json": b"{}", "placeholder": b""})
+    data = packed.read_bytes()
+    assert len(name) <= len("placeholder")
+    packed.write_bytes(data.replace(b"placeholder", name.encode().ljust(len("placeholder"), b"x")))
+    with pytest.raises(ManifestError, match="names inside"):
+        open_bundle(packed)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_zip_that_has_a_name_twice_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        archive.writestr("manifest.json", "{}")
+        archive.writestr("manifest.json", "{} ")
+    with pytest.raises(ManifestError, match="once"):
+        open_bundle(tmp_path / "twice.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_packed_otherwise_is_refused(tmp_path, method):
+    packed = raw_zip(tmp_path / "other.zip", {"manifest.json": b"{}"}, method=method)
+    with pytest.raises(ManifestError, match="stored or deflated"):
+        open_bundle(packed)
+
+
+def test_a_zip_whose_list_of_names_is_long_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    many = raw_zip(tmp_path / "many.zip", {f"{number:0100}": b"" for number in range(8000)})
+    larger = tmp_path / "larger.zip"
+    # A second list behind the first, as zips above 4 GiB have it, would be believed instead.
+    plain = raw_zip(tmp_path / "plain.zip", {"manifest.json": b"{}"}).read_bytes()
+    larger.write_bytes(plain[:-22] + b"PK\x06\x07" + bytes(16) + plain[-22:])
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the list was read"))
+    for packed in (many, larger):
+        with pytest.raises(ManifestError, match="list of at most"):
+            open_bundle(packed)
+
+
+def test_an_array_that_claims_more_than_is_there_allocates_nothing(copied):
+    document = json.loads((copied / "manifest.json").read_text())
+    place = document["golden"]["input"]["file"]
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776, 8)}".ljust(117) + b"\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64)
+    objects = b"{'descr': '|O', 'fortran_order': False, 'shape': (8,)}".ljust(117) + b"\n"
+    pickled = b"\x93NUMPY\x01\x00" + len(objects).to_bytes(2, "little") + objects + bytes(64)
+    for content in (data, pickled, b"PK\x03\x04", b""):
+        (copied / place).write_bytes(content)
+        document["golden"]["input"]["sha256"] = hashlib.sha256(content).hexdigest()
+        (copied / "manifest.json").write_text(json.dumps(document))
+        opened = open_bundle(copied)
+        with pytest.raises(ManifestError, match=place):
+            opened.read_array(opened.manifest.golden.input)
+
+
+def test_the_bytes_that_are_hashed_are_those_that_are_loaded(copied, monkeypatch):
+    """Files that change while they are read are read once: model, hash, metadata and judgement share the bytes."""
+    read = []
+    kept = storage.Folder.read
+    monkeypatch.setattr(storage.Folder, "read", lambda self, name, limit: read.append(name) or kept(self, name, limit))
+    opened = open_bundle(copied)
+    Encoder(opened)
+    assert read == ["manifest.json", "encoder.fp32.onnx"]
