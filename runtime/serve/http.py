@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from latentwire.runtime.errors import EnvelopeError, LatentwireError, RemoteError, SettingError
+from latentwire.runtime.errors import EnvelopeError, LatentwireError, RemoteError, ResourceError, SettingError
 from latentwire.runtime.serve.answers import Decoded, plain_problem, problem, statement
 from latentwire.runtime.serve.body import read_body
 from latentwire.runtime.serve.codecs import Codec
@@ -29,6 +29,7 @@ from latentwire.runtime.serve.places import KNOWN
 from latentwire.runtime.serve.service import Service
 from latentwire.runtime.serve.settings import Settings
 from latentwire.runtime.serve.tokens import check_device
+from latentwire.runtime.serve.trouble import is_local
 from latentwire.runtime.wire import HEADER, MAGIC, Envelope
 
 BYTES = "application/octet-stream"
@@ -70,6 +71,8 @@ def create_app(settings: Settings, routes: Sequence[BaseRoute] = ()) -> Starlett
             LatentwireError: endpoints.refuse,
             HTTPException: _http_error,
             ClientDisconnect: _gone,
+            MemoryError: _short,
+            RuntimeError: _short,
             Exception: _unexpected,
         },
         middleware=_own_hosts(settings, endpoints),
@@ -240,6 +243,13 @@ async def _http_error(request: Request, fault: Exception) -> Response:
 async def _gone(request: Request, fault: Exception) -> Response:
     """Nobody reads this."""
     return Response(status_code=400)
+
+
+async def _short(request: Request, fault: Exception) -> Response:
+    """No memory for an answer, or for a thread: that may pass, and a trace would say no more."""
+    if not is_local(fault):
+        raise fault
+    return problem(ResourceError(f"expected memory for an answer, found too little: {fault}; send it again later"))
 
 
 async def _unexpected(request: Request, fault: Exception) -> Response:
