@@ -13,6 +13,7 @@ from latentwire.runtime.cli.options import (
     out_of_range_option,
     place_options,
     reading_options,
+    signature_option,
 )
 from latentwire.runtime.cli.plugged import PluginGroup
 
@@ -29,5 +30,6 @@ __all__ = [
     "out_of_range_option",
     "place_options",
     "reading_options",
+    "signature_option",
     "tell",
 ]

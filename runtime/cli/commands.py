@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import click
 
+from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.cli.documents import tell
 from latentwire.runtime.cli.options import (
     ExampleCommand,
@@ -64,10 +66,10 @@ def decode(codec: str, input: str, decoding: Decoding, place: Place, output: Out
 @json_option()
 def inspect(target: str, as_json: bool) -> None:
     """Show what TARGET is made of, byte by byte: a bundle, ONNX file, packet or stream; - for stdin."""
-    found = inspect_bytes(sys.stdin.buffer.read(), "stdin") if target == STDIO else inspect_path(target)
-    show(found, as_json)
-    if found.fault is not None:
-        with about("stdin" if target == STDIO else target):
+    with about("stdin" if target == STDIO else target):
+        found = inspect_bytes(sys.stdin.buffer.read(), "stdin") if target == STDIO else inspect_path(target)
+        show(found, as_json)
+        if found.fault is not None:
             raise found.fault
 
 
@@ -78,13 +80,13 @@ def inspect(target: str, as_json: bool) -> None:
 def selftest(codec: str, place: Place, as_json: bool) -> None:
     """Run the golden cases of the bundle CODEC on this machine."""
     with about(codec):
-        report = run_selftest(codec, profile=place.profile, providers=place.providers)
-    if as_json:
-        tell(report.to_json())
-    else:
-        for check in report.checks:
-            click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
-    report.raise_on_failure()
+        report = run_selftest(open_bundle(codec, place.trust), profile=place.profile, providers=place.providers)
+        if as_json:
+            tell(report.to_json())
+        else:
+            for check in report.checks:
+                click.echo(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
+        report.raise_on_failure()
 
 
 @click.command(cls=ExampleCommand, example="latentwire doctor photo --provider auto")
@@ -93,7 +95,9 @@ def selftest(codec: str, place: Place, as_json: bool) -> None:
 @json_option()
 def doctor(codec: str | None, place: Place, as_json: bool) -> None:
     """Show what this machine has, and, where a CODEC is named, where its models run on it."""
-    found = diagnose(codec, variant=place.variant, providers=place.providers, profile=place.profile)
+    with about(codec) if codec else nullcontext():
+        bundle = open_bundle(codec, place.trust) if codec else None
+        found = diagnose(bundle, variant=place.variant, providers=place.providers, profile=place.profile)
     show(found, as_json)
 
 

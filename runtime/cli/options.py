@@ -16,11 +16,12 @@ from typing import Any
 
 import click
 
+from latentwire.runtime.bundle import Trust
 from latentwire.runtime.cli.documents import tell
 from latentwire.runtime.contract import OUT_OF_RANGE
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
-from latentwire.runtime.errors import SettingError
+from latentwire.runtime.errors import SettingError, about
 from latentwire.runtime.families import STDIO, Decoded, Decoding, Encoded, Encoding, Outcome, Reading
 from latentwire.runtime.files import PICTURE_FORMATS
 from latentwire.runtime.session import AUTO, Asked, Profiles, parse_provider
@@ -87,26 +88,49 @@ class Place:
         variant: of the transforms; what the bundle or the provider says if None.
         providers: as an `Encoder` takes them.
         profile: session options.
+        signed_by: the public key that their bundle has to be signed with; None for any bundle.
     """
 
     variant: str | None = None
     providers: Asked = None
     profile: str = "device"
+    signed_by: Path | None = None
+
+    @property
+    def trust(self) -> Trust:
+        """What a bundle has to be."""
+        return Trust(signed_by=self.signed_by)
 
     def encoder(self, codec: str) -> Encoder:
         """The codec's encoder, there."""
-        return Encoder(codec, variant=self.variant, providers=self.providers, profile=self.profile)
+        with about(codec):
+            return Encoder(
+                codec, variant=self.variant, providers=self.providers, profile=self.profile, trust=self.trust
+            )
 
     def decoder(self, codec: str) -> Decoder:
         """The codec's decoder, there."""
-        return Decoder(codec, variant=self.variant, providers=self.providers, profile=self.profile)
+        with about(codec):
+            return Decoder(
+                codec, variant=self.variant, providers=self.providers, profile=self.profile, trust=self.trust
+            )
 
 
-def placed(providers: Sequence[str], variant: str | None = None, profile: str = Place.profile) -> Place:
+def placed(
+    providers: Sequence[str], signed_by: Path | None, variant: str | None = None, profile: str = Place.profile
+) -> Place:
     """A place as the options name it."""
-    if list(providers) == [AUTO]:
-        return Place(variant, AUTO, profile)
-    return Place(variant, [parse_provider(text) for text in providers] if providers else None, profile)
+    asked: Asked = AUTO if list(providers) == [AUTO] else [parse_provider(text) for text in providers] or None
+    return Place(variant, asked, profile, signed_by)
+
+
+signature_option = click.option(
+    "--require-signature",
+    "signed_by",
+    type=FILE,
+    metavar="KEY",
+    help="Load only bundles that are signed with this public key, PEM.",
+)
 
 
 def place_options(
@@ -130,6 +154,7 @@ def place_options(
         options.append(
             click.option("--profile", type=profiles, default=Place.profile, show_default=True, help="Session options.")
         )
+    options.append(signature_option)
     return option_group("place", placed, *options)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire.runtime.bundle import Identity
+from latentwire.runtime.bundle import Identity, Trust
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.errors import CodecError, SettingError
@@ -64,6 +64,7 @@ class Codecs:
         bounds: what a packet may be and decode to; lowers the codecs' own limits.
         variant: of the synthesis transform.
         providers: where it runs.
+        trust: what each has to be.
 
     Raises:
         BundleError: one cannot be loaded.
@@ -78,14 +79,19 @@ class Codecs:
         *,
         variant: str | None = None,
         providers: Asked = None,
+        trust: Trust | None = None,
     ) -> None:
         self._by_key: dict[bytes, Codec] = {}
         for bundle in bundles:
-            identity = open_source(bundle).identity
+            identity = open_source(bundle, trust).identity
             limits = limits_within(identity, bounds)
-            decoder = Decoder(bundle, variant=variant, providers=providers, profile="server", limits=limits)
+            decoder = Decoder(
+                bundle, variant=variant, providers=providers, profile="server", limits=limits, trust=trust
+            )
             on_cpu = providers is None
-            beside = Decoder(bundle, variant=variant, profile="device", limits=limits) if on_cpu else decoder
+            beside = (
+                Decoder(bundle, variant=variant, profile="device", limits=limits, trust=trust) if on_cpu else decoder
+            )
             self._add(Codec(str(bundle), identity, family_for(identity), decoder, beside))
 
     def _add(self, codec: Codec) -> None:

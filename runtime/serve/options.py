@@ -197,6 +197,7 @@ class Serving:
             form=self.form,
             variant=self.place.variant,
             providers=self.place.providers,
+            signed_by=self.place.signed_by,
             workers=self.workers,
             bounds=self.bounds,
         )

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from latentwire.runtime.bundle import Trust
+from latentwire.runtime.serve.again import Returns
 from latentwire.runtime.serve.codecs import Codecs
 from latentwire.runtime.serve.errors import DrainingError
 from latentwire.runtime.serve.inbox import Arrival, Done, Entry, Inbox
@@ -60,6 +62,7 @@ class Service:
             bounds,
             variant=settings.variant,
             providers=settings.providers,
+            trust=Trust(signed_by=settings.signed_by),
         )
         self.tokens = None if settings.tokens is None else Tokens(settings.tokens)
         self.readers = None if settings.readers is None else Tokens(settings.readers)
@@ -105,6 +108,8 @@ class Service:
             settings.form,
         )
         self._workers.start()
+        self._returns = Returns(settings.inbox, self.inbox, self.intake, self._quarantine)
+        self._returns.start()
         for transport in self._transports:
             transport.start()
         self._started = True
@@ -203,6 +208,7 @@ class Service:
         self._draining = True
         for transport in self._transports:
             transport.close()
+        self._returns.close()
         finished = self._workers.stop(self.settings.bounds.drain_seconds)
         event("drained", waiting=self.inbox.packets, finished=str(finished).lower())
 

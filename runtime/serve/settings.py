@@ -9,6 +9,7 @@ from pathlib import Path
 
 from latentwire.runtime.errors import SettingError
 from latentwire.runtime.net import is_loopback
+from latentwire.runtime.serve.quarantine import FOLDER
 from latentwire.runtime.session import Asked
 from latentwire.runtime.wire import MIN_PACKET_BYTES
 
@@ -87,6 +88,7 @@ class Settings:
         keys: file of the keys that packets are sealed with.
         mqtt: URL of a broker.
         form: of pictures in the sink: "png" or "npy".
+        signed_by: the public key that every bundle has to be signed with; None for any.
         workers: threads that decode and write; 0 for one a core, at least two.
 
     Raises:
@@ -110,6 +112,7 @@ class Settings:
     form: str = "png"
     variant: str | None = None
     providers: Asked = None
+    signed_by: Path | None = None
     workers: int = 0
     bounds: Bounds = field(default_factory=Bounds)
 
@@ -136,7 +139,7 @@ class Settings:
     @property
     def quarantine(self) -> Path:
         """The folder of what was refused."""
-        return self.inbox / "quarantine"
+        return self.inbox / FOLDER
 
     @property
     def threads(self) -> int:
