@@ -28,8 +28,8 @@ ENVELOPE: tuple[tuple[str, str, str], ...] = (
 """Header without its prefix, what it may be, and what it is."""
 REFUSALS: Mapping[int, str] = {
     400: "Not a whole intact packet, or a bad envelope. It would be refused again.",
-    401: "No token, or an unknown one.",
-    403: "The token of another device, or sealed with a key that the server does not have yet.",
+    401: "No token, an unknown one, or one that has expired.",
+    403: "The token of another device, sealed with a key that the server does not have yet, or from a foreign page.",
     406: "These items are no pictures: ask for application/x-npy.",
     408: "The body did not arrive in time.",
     409: "Another packet was accepted under this name: the spool was cloned or put back. Send it under a new spool.",
@@ -40,6 +40,7 @@ REFUSALS: Mapping[int, str] = {
     500: "A fault of the server's own. Send it again.",
     503: "The service ends, or cannot write its inbox. Send it again.",
 }
+NO_NAME = "The name in Host is none of the server's."
 LATER = (429, 503)
 NAMED = {400: "Refused", 409: "Conflict", 413: "Refused", 415: "Refused", 422: "Refused"}
 """Statuses that name the packet, where it is one, and the schema for that."""
@@ -54,9 +55,8 @@ image/png or application/x-npy, one packet is decoded at once, answered and not 
 
 def document(settings: Settings) -> Json:
     """The document for a service with these settings."""
-    with_tokens = settings.tokens is not None
-    security: Json = {"security": [{"token": []}]} if with_tokens else {}
-    schemes: Json = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if with_tokens else {}
+    schemes: Json = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
+    with_tokens = settings.tokens is not None or settings.readers is not None
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,16 +64,29 @@ def document(settings: Settings) -> Json:
             "version": importlib.metadata.version("latentwire"),
             "description": "Takes packets, keeps them safe, decodes them into a sink.",
         },
-        "paths": {
-            "/v1/packets": {"post": _packets() | security},
-            "/v1/codecs": _get("What is served", "Codecs"),
-            "/healthz": _get("The process runs", "Alive"),
-            "/readyz": _get("Packets are taken and get to the sink", "Ready", {503: "What stands in the way"}),
-            "/metrics": {"get": _operation("Metrics for Prometheus", {"text/plain": {"schema": {"type": "string"}}})},
-            "/openapi.json": {"get": _operation("This document", {"application/json": {"schema": {"type": "object"}}})},
-        },
-        "components": {"schemas": _schemas()} | schemes,
+        "paths": _paths(settings),
+        "components": {"schemas": _schemas()} | (schemes if with_tokens else {}),
     }
+
+
+def _paths(settings: Settings) -> Json:
+    found: Json = {
+        "/v1/packets": {"post": _packets()},
+        "/v1/codecs": _get("What is served", "Codecs"),
+        "/healthz": _get("The process runs", "Alive"),
+        "/readyz": _get("Packets are taken and get to the sink", "Ready", {503: "What stands in the way"}),
+        "/metrics": {"get": _operation("Metrics for Prometheus", {"text/plain": {"schema": {"type": "string"}}})},
+        "/openapi.json": {"get": _operation("This document", {"application/json": {"schema": {"type": "object"}}})},
+    }
+    asked = {"/v1/packets": settings.tokens, "/v1/codecs": settings.readers, "/metrics": settings.readers}
+    for path, operations in found.items():
+        for operation in operations.values():
+            if asked.get(path) is not None:
+                operation["security"] = [{"token": []}]
+                operation["responses"]["401"] = {"description": REFUSALS[401], "content": _json(_ref("Error"))}
+            if settings.checks_hosts:
+                operation["responses"]["421"] = {"description": NO_NAME, "content": _json(_ref("Error"))}
+    return found
 
 
 def _packets() -> Json:
