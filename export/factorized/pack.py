@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import onnx
 
@@ -26,7 +26,7 @@ from latentwire.export.graph import (
     vector,
     wire,
 )
-from latentwire.runtime.wire import MAX_LANES_LOG2, Status
+from latentwire.runtime.wire import MAX_LANES_LOG2, Status, cost_of_items
 
 BYTES_PER_LANE = 400
 """What each lane but the first must have to code: the lanes' overhead stays within 4 bytes + 1 %, on average 0.75 %."""
@@ -74,26 +74,24 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
     Where status is not 0 there are no latents and no symbols (P = 0).
     """
     rows, columns = tables.frequency.shape
+    cost = cost_of_items(tables.index, tables.frequency)
 
     def trace(op: Op, packet: Value) -> Sequence[Value]:
-        parsed = wire.read_packet(op, codec_id, family.limits, packet)
-        shape = op.Concat(op.Unsqueeze(family.positions(op, parsed.size), [0]), [tables.channels], axis=0)
-        elements = latents.static_elements(op, tables, parsed.quality, shape)
-        slow = wire.too_many_steps(op, elements.number, parsed.lanes)
-        status = wire.first_failure(op, [(op.Greater(parsed.status, 0), Status.OK), (slow, Status.LIMIT)])
-        status = op.Max(parsed.status, status)
-        return finish(op, parsed, shape, elements, status)
+        parsed = wire.read_packet(op, codec_id, family.limits, cost, positions(op), packet)
+        shape = op.Concat(positions(op)(parsed.size), [tables.channels], axis=0)
+        return finish(op, parsed, shape, latents.static_elements(op, tables, parsed.quality, shape))
 
-    def finish(op: Op, parsed: wire.Parsed, shape: Value, elements: latents.Elements, status: Value) -> Sequence[Value]:
-        # A packet that is refused for its cost decodes nothing: the Scan gets one step of padding.
-        allowed = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
-        todo = op.Mul(elements.number, op.Squeeze(allowed, [0]))
-        rows_todo = op.Slice(elements.rows, [0], op.Unsqueeze(todo, [0]))
+    def positions(op: Op) -> Callable[[Value], Value]:
+        return lambda size: op.Unsqueeze(family.positions(op, size), [0])
+
+    def finish(op: Op, parsed: wire.Parsed, shape: Value, elements: latents.Elements) -> Sequence[Value]:
+        # A packet that is refused by its header has no positions: the Scan gets one step of padding.
+        todo = elements.number
         slots = rans.slot_table(op, rans.WIDE, table(op, tables.frequency.astype("int64"), "frequency"), rows, columns)
         pairs = op.Reshape(op.Slice(op.Pad(parsed.body, [0, 3], 0), [0], even(op, parsed.body)), [-1, 2])
         stream = op.ReduceSum(op.Mul(pairs, [1, 256]), [1], keepdims=0)
         decoded, ends, used = rans.decode(
-            op, rans.WIDE, slots, rans.grid(op, rows_todo, todo, parsed.lanes, filler=0), parsed.states, stream
+            op, rans.WIDE, slots, rans.grid(op, elements.rows, todo, parsed.lanes, filler=0), parsed.states, stream
         )
         found = op.Slice(decoded, [0], op.Max(op.Unsqueeze(todo, [0]), 1))
         escaped = op.And(op.Equal(found, columns - 1), op.Greater(todo, 0))
@@ -105,7 +103,7 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
         unsettled = op.Greater(op.ReduceMax(op.Abs(op.Sub(ends, rans.WIDE.low)), [0]), 0)
         inexact = op.Or(overrun, op.Unsqueeze(op.Not(exact), [0]))
         final = wire.first_failure(op, [(unsettled, Status.LANES), (inexact, Status.BODY)])
-        verdict = op.Where(op.Greater(status, 0), status, final)
+        verdict = op.Where(op.Greater(parsed.status, 0), parsed.status, final)
         good = op.Cast(op.Equal(verdict, int(Status.OK)), to=INT64)
         symbols = op.Reshape(latents.restore(op, elements, values), shape)
         kept = op.Slice(symbols, [0], op.Mul(op.Slice(shape, [0], [1]), good))

@@ -14,7 +14,7 @@ whose. The encoder's loop carries nothing but states; which words it gave away i
 A symbol of frequency 4096 leaves its state alone: padding to whole steps. When everything is decoded, the states are
 those that the encoder started from, and all words are used. Whoever calls `decode` checks both: only there damage shows
 that the checksum did not. Hostile bytes make wrong columns and nothing worse: look-ups stay within their tables, words
-within the stream, and the number of steps is bounded by `MAX_STEPS` before a loop begins.
+within the stream, and the number of steps is bounded by `runtime.wire.MAX_STEPS` before a loop begins.
 
 Why these ops: BitShift is unsigned only, Where has no uint32 or uint64 and CumSum is int32 or int64 only, so all
 arithmetic is signed and shifts are ``Div`` and ``Mul`` by powers of two. Only what is sequential is inside a
@@ -35,7 +35,7 @@ import onnx_ir as ir
 
 from latentwire.export.graph.builder import INT32, INT64, Op, Value, flat, loop_body, number, value, vector
 from latentwire.export.graph.coding import COST_UNITS, TOTAL
-from latentwire.runtime.wire import MAX_LANES_LOG2
+from latentwire.runtime.wire import LANE_ELEMENTS, MAX_LANES_LOG2
 
 WORD = 1 << 16
 
@@ -65,10 +65,6 @@ class Coder:
 WIDE = Coder(INT64, 1 << 16)
 NARROW = Coder(INT32, 1 << 15)
 """A step of 256 lanes takes four fifths of the time on x86-64; states of 31 bits leave one for `states.fill`."""
-MAX_STEPS = 1 << 15
-"""A packet that would need more sequential steps is refused: it bounds the time that hostile bytes can cost."""
-
-
 NOTHING = TOTAL
 """Pads an encoder's grid: the whole interval, frequency 4096 from 0, leaves a state alone."""
 DOUBLINGS = [1 << k for k in range(1, MAX_LANES_LOG2 + 1)]
@@ -79,7 +75,7 @@ def lanes_log2(op: Op, cost: Value, coded: Value, worthwhile: Value) -> Value:
     """Choose log2(lanes) from the ideal code length; integer arithmetic, so every machine chooses the same.
 
     A lane costs bytes, since its last state carries fewer bits than it takes, and saves steps. Long runs of nearly free
-    symbols get lanes by count, to keep T below MAX_STEPS.
+    symbols get lanes by count, to keep T below `MAX_STEPS` of `latentwire.runtime.wire`.
 
     Args:
         op: op builder.
@@ -91,7 +87,7 @@ def lanes_log2(op: Op, cost: Value, coded: Value, worthwhile: Value) -> Value:
         int64 scalar in 0..12.
     """
     by_bytes = op.GreaterOrEqual(cost, op.Mul(worthwhile, 8 * COST_UNITS))
-    by_count = vector(op, [(MAX_STEPS // 2) * lanes // 2 for lanes in DOUBLINGS])
+    by_count = vector(op, [LANE_ELEMENTS * lanes for lanes in DOUBLINGS])
     wanted = op.Or(by_bytes, op.Greater(coded, by_count))
     return op.ReduceSum(op.Cast(wanted, to=INT64), keepdims=0)  # type: ignore[no-any-return]
 

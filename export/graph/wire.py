@@ -6,6 +6,7 @@ int64 between the parts and become uint8 once, at the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,17 +24,24 @@ from latentwire.export.graph.builder import (
     table,
     vector,
 )
-from latentwire.export.graph.rans import MAX_STEPS, steps_for
 from latentwire.runtime.wire import (
+    BYTE_UNITS,
     CHECKSUM_BYTES,
     CODEC_BYTES,
+    LANE_ELEMENTS,
+    LANE_UNITS,
+    LEAST_LANE_BYTES,
     MAGIC,
+    MAX_DIMENSIONS,
     MAX_HEADER_BYTES,
     MAX_LANES_LOG2,
+    MAX_STEPS,
+    MOST_LANES,
     PACKET_VERSION,
     PREFIX_BYTES,
     STATE_BYTES,
     WIDTHS,
+    Cost,
     Limits,
     Status,
 )
@@ -140,13 +148,46 @@ def beyond(op: Op, size: Value, limits: Limits) -> Value:
     return op.Greater(op.ReduceSum(op.Cast(op.Concat(*outside, axis=0), to=INT64), [0]), 0)  # type: ignore[no-any-return]
 
 
-def read_packet(op: Op, codec_id: bytes, limits: Limits, packet: Value) -> Parsed:
+@dataclass(frozen=True)
+class Claims:
+    """What a header says of a packet's body, int64 [1] each; any number may stand there."""
+
+    positions: Value
+    quality: Value
+    lanes: Value
+    behind: Value
+    """Bytes between lane states and checksum."""
+
+
+def excessive(op: Op, cost: Cost, claims: Claims) -> Value:
+    """Whether a packet cannot hold what its header claims; bool [1]. The counterpart of `Cost.excess`."""
+    lanes, behind = claims.lanes, claims.behind
+    positions = op.Min(claims.positions, 1 << 40)  # products stay within int64; no codec has so many
+    coded = table(op, np.asarray(cost.coded, np.int64), "certain_elements")
+    least = table(op, np.asarray(cost.least, np.int64), "least_bits")
+    room = op.Add(op.Mul(lanes, LANE_UNITS), op.Mul(behind, BYTE_UNITS))
+    failed = [
+        op.Greater(op.Mul(positions, op.Gather(coded, claims.quality)), op.Mul(lanes, MAX_STEPS)),
+        op.Greater(op.Mul(positions, op.Gather(least, claims.quality)), room),
+        op.And(op.Less(lanes, MOST_LANES), op.Greater(behind, op.Mul(lanes, cost.lane_bytes))),
+    ]
+    if cost.elements is not None:
+        few = op.LessOrEqual(op.Mul(positions, cost.elements), op.Mul(lanes, LANE_ELEMENTS))
+        failed.append(op.And(few, op.Less(behind, op.Mul(op.Sub(lanes, 1), LEAST_LANE_BYTES))))
+    return op.Greater(op.ReduceSum(op.Cast(op.Concat(*failed, axis=0), to=INT64), [0]), 0)  # type: ignore[no-any-return]
+
+
+def read_packet(
+    op: Op, codec_id: bytes, limits: Limits, cost: Cost, positions: Callable[[Value], Value], packet: Value
+) -> Parsed:
     """Parse and check everything that can be checked before decoding, in the order of `check_packet` in the runtime.
 
     Args:
         op: op builder.
         codec_id: the decoder's own id.
         limits: what is accepted.
+        cost: what packets of this codec take.
+        positions: makes the number of positions, int64 [1], of a size int64 [d] that is not beyond the limits.
         packet: uint8 [n], any bytes.
     """
     dims = len(limits.size)
@@ -158,18 +199,23 @@ def read_packet(op: Op, codec_id: bytes, limits: Limits, packet: Value) -> Parse
     width_log2 = op.BitwiseAnd(op.Div(layout, 16), 3)
     claimed_dims = op.Add(op.Div(layout, 64), 1)
     width = op.Gather(vector(op, [*WIDTHS, 1]), width_log2)
-    starts = op.Mul(op.Concat(vector(op, list(range(dims))), claimed_dims, axis=0), width)
-    places = op.Add(op.Unsqueeze(starts, [1]), vector(op, [0, 1, 2, 3]))
+    places = op.Add(op.Mul(vector(op, list(range(MAX_DIMENSIONS + 1))), width), PREFIX_BYTES)
     used = op.Cast(op.Less(vector(op, [0, 1, 2, 3]), width), to=INT64)
-    raw = op.Mul(op.Gather(padded, op.Add(places, PREFIX_BYTES)), used)
-    fields = from_little_endian(op, op.Reshape(raw, [dims + 1, 4]))
-    size, length = op.Slice(fields, [0], [dims]), op.Slice(fields, [dims], [dims + 1])
+    raw = op.Mul(op.Gather(padded, op.Add(op.Unsqueeze(places, [1]), vector(op, [0, 1, 2, 3]))), used)
+    numbers = from_little_endian(op, op.Reshape(raw, [MAX_DIMENSIONS + 1, 4]))
+    fields = op.Slice(numbers, [0], op.Add(claimed_dims, 1))
+    size, length = op.Slice(numbers, [0], [dims]), op.Slice(fields, [-1], [1 << 31])
+    needed = count(op, op.Greater(op.ReduceMax(fields, [0]), vector(op, [255, 65535])))
     claimed_lanes = op.Gather(vector(op, [1 << min(k, MAX_LANES_LOG2) for k in range(16)]), lanes_log2)
     states_at = op.Add(op.Mul(width, op.Add(claimed_dims, 1)), PREFIX_BYTES)
     body_at = op.Add(op.Mul(claimed_lanes, STATE_BYTES), states_at)
     signed_to = op.Sub(total, CHECKSUM_BYTES)
     sent = from_little_endian(op, op.Reshape(op.Slice(op.Pad(received, [4, 0], 0), [-4], [1 << 31]), [1, 4]))
     checksum_is_bad = op.Not(op.Equal(adler32(op, op.Slice(received, [0], op.Max(signed_to, 0))), sent))
+    quality = op.Slice(padded, [7], [8])
+    largest = vector(op, [max(entry) if isinstance(entry, tuple) else entry for entry in limits.size])
+    behind = op.Sub(op.Sub(length, body_at), CHECKSUM_BYTES)
+    claims = Claims(positions(op.Min(size, largest)), quality, claimed_lanes, behind)
     checks = [
         (op.Less(total, PREFIX_BYTES), Status.TRUNCATED),
         (differs(op, op.Slice(padded, [0], [2]), MAGIC), Status.MAGIC),
@@ -177,12 +223,14 @@ def read_packet(op: Op, codec_id: bytes, limits: Limits, packet: Value) -> Parse
         (op.Or(op.Greater(lanes_log2, MAX_LANES_LOG2), op.Equal(width_log2, 3)), Status.LAYOUT),
         (op.Less(total, states_at), Status.TRUNCATED),
         (op.Less(length, op.Add(body_at, CHECKSUM_BYTES)), Status.LAYOUT),
+        (op.Not(op.Equal(width_log2, needed)), Status.LAYOUT),
         (differs(op, op.Slice(padded, [3], [7]), codec_id[:CODEC_BYTES]), Status.CODEC),
         (op.Not(op.Equal(claimed_dims, dims)), Status.LAYOUT),
         (op.Less(total, length), Status.TRUNCATED),
         (op.Greater(total, length), Status.TRAILING),
         (checksum_is_bad, Status.CHECKSUM),
         (beyond(op, size, limits), Status.LIMIT),
+        (excessive(op, cost, claims), Status.LIMIT),
     ]
     status = first_failure(op, checks)
     good = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
@@ -190,14 +238,9 @@ def read_packet(op: Op, codec_id: bytes, limits: Limits, packet: Value) -> Parse
     state_bytes = op.Slice(padded, states_at, op.Add(states_at, op.Mul(lanes, 4)))
     return Parsed(
         status=status,
-        quality=op.Squeeze(op.Slice(padded, [7], [8]), [0]),
+        quality=op.Squeeze(quality, [0]),
         size=op.Mul(size, good),
         lanes=op.Squeeze(lanes, [0]),
         states=from_little_endian(op, op.Reshape(state_bytes, [-1, 4])),
         body=op.Slice(received, op.Mul(body_at, good), op.Mul(op.Max(signed_to, 0), good)),
     )
-
-
-def too_many_steps(op: Op, coded: Value, lanes: Value) -> Value:
-    """Whether decoding would take more than `MAX_STEPS` sequential steps; bool [1]."""
-    return op.Unsqueeze(op.Greater(steps_for(op, coded, lanes), MAX_STEPS), [0])  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from latentwire.export.graph import BOOL, FLOAT, INT32, Op, Value, integer, table, vector
-from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, SPAN, ImageTables, Stage
+from latentwire.export.image.tables import HYPER_PATCH, HYPER_ZERO, SIXTEENTHS, SPAN, ImageTables, Stage
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ def grid(op: Op, size: Value) -> Grid:
     flags = [op.Less(op.Range(0, op.Squeeze(part(whole, op, i), [0]), 1), part(used, op, i)) for i in range(2)]
     inside = op.And(op.Unsqueeze(flags[0], [0, 2, 3]), op.Unsqueeze(flags[1], [0, 1, 3]))
     return Grid(part(whole, op, 0), part(whole, op, 1), part(hyper, op, 0), part(hyper, op, 1), inside)
+
+
+def blocks(op: Op, size: Value) -> Value:
+    """How many hyper-latent positions a picture of ``size`` int64 [3] has, int64 [1]."""
+    each = op.Div(op.Add(op.Slice(size, [0], [2]), HYPER_PATCH - 1), HYPER_PATCH)
+    return op.ReduceProd(each, [0])  # type: ignore[no-any-return]
 
 
 def part(pair: Value, op: Op, at: int) -> Value:

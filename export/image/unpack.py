@@ -13,8 +13,9 @@ and one that fails later goes on without symbols. In this order:
     `verdict`       lanes, words and escapes must be used up exactly
 
 The first thing that fails is the status, and stands: from there on stages decode one element of row 0, which leaves the
-lanes alone, and hold zeros. A stage that would take too many steps is refused before its loop begins. That a packet is
-sound is known only at the end, so size is 0 and there are no symbols unless the status is OK.
+lanes alone, and hold zeros. A stage with which the packet would take too many steps is refused before its loop begins.
+That a packet is sound is known only at the end, so size is 0 and there are no symbols unless the status is OK; and the
+latents are cut to one block, so that nothing larger is made of what is refused.
 
 Everything is whole numbers up to the division by the gain, which makes the latents. `Reader` writes the graph as it
 goes and keeps what one stage leaves to the next (states, position, escapes used): its methods are called in this order.
@@ -47,19 +48,26 @@ from latentwire.export.graph import (
 from latentwire.export.image import prior, signs, states
 from latentwire.export.image.alphabets import Alphabet, alphabets
 from latentwire.export.image.pack import SYMBOL_LIMIT
-from latentwire.export.image.tables import HYPER_ZERO, SIXTEENTHS, ImageTables
-from latentwire.runtime.wire import Limits, Status
+from latentwire.export.image.tables import HYPER_PATCH, HYPER_ZERO, PATCH, SIXTEENTHS, ImageTables
+from latentwire.runtime.wire import MAX_STEPS, Limits, Status, cost_of_pictures
+
+
+BLOCK = HYPER_PATCH // PATCH
+"""Positions of latents in one of hyper-latents, each way."""
 
 
 def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.ModelProto:
     """Packet uint8 [n] -> latents float32 [1, L, h, w], quality uint8 [1], size int64 [3], symbols and status int64 [].
 
     Symbols are int32 [h, w, L], the hyper-latents' int32 [h / 4, w / 4, Z]. Where status is not 0, size is 0 and there
-    are no symbols; whatever the latents are then, they are not to be used.
+    are no symbols; latents are of one block then, and not to be used.
     """
+    cost = cost_of_pictures(
+        tables.hyper_curve, tables.hyper_index, tables.hyper_frequency, tables.frequency, tables.latents
+    )
 
     def trace(op: Op, packet: Value) -> Sequence[Value]:
-        parsed = wire.read_packet(op, codec_id, limits, packet)
+        parsed = wire.read_packet(op, codec_id, limits, cost, lambda size: prior.blocks(op, size), packet)
         refused = op.Cast(op.Greater(parsed.status, 0), to=INT64)
         size = op.Max(parsed.size, refused)  # a refused packet is worked through as one pixel without symbols
         cells = prior.grid(op, size)
@@ -68,7 +76,9 @@ def build_unpack(tables: ImageTables, codec_id: bytes, limits: Limits) -> onnx.M
         prior.run_stages(op, tables, hyper, parsed.quality, cells, reader.decode)
         status = reader.verdict()
         good = op.Cast(op.Equal(status, int(Status.OK)), to=INT64)
-        restored = op.Div(op.Concat(*reader.decoded, axis=3), prior.gain_at(op, tables, parsed.quality))
+        kept = op.Max(op.Mul(good, 1 << 31), BLOCK)
+        latents = op.Slice(op.Concat(*reader.decoded, axis=3), [0, 0], op.Concat(kept, kept, axis=0), [1, 2])
+        restored = op.Div(latents, prior.gain_at(op, tables, parsed.quality))
         hyper_symbols, *groups = [
             op.Slice(op.Squeeze(part, [0]), [0], op.Mul(good, 1 << 31)) for part in reader.symbols
         ]
@@ -113,6 +123,7 @@ class Reader:
             op.Greater(parsed.status, 0), parsed.status, op.Mul(op.Cast(op.Not(complete), to=INT64), int(Status.BODY))
         )
         self.position = rans.NARROW.constants(op, [0])
+        self.steps = vector(op, [0])
         self.escapes_used = rans.NARROW.constants(op, [0])
         self.symbols: list[Value] = []
         self.decoded: list[Value] = []
@@ -192,8 +203,8 @@ class Reader:
         Where nothing may or need be decoded, one element of row 0 is: it leaves the lanes alone.
         """
         op = self.op
-        slow = wire.too_many_steps(op, op.Size(rows), self.parsed.lanes)
-        refused = op.And(slow, op.Equal(self.status, 0))
+        self.steps = op.Add(self.steps, rans.steps_for(op, op.Size(rows), self.parsed.lanes))
+        refused = op.And(op.Greater(self.steps, MAX_STEPS), op.Equal(self.status, 0))
         self.status = op.Max(self.status, op.Mul(op.Cast(refused, to=INT64), int(Status.LIMIT)))
         todo = op.Mul(op.Shape(rows), op.Cast(op.Equal(self.status, 0), to=INT64))
         grid = rans.grid(op, op.Slice(rows, [0], todo), op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)

@@ -1,9 +1,12 @@
 """The image family's pack and unpack: lossless for every picture, the same as torch, strict with every byte."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy_codec
 import numpy_image
 import pytest
+from hostile import any_header, packet_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_images import picture, small_network
@@ -16,7 +19,8 @@ from latentwire.export.image.tables import HYPER_PATCH, ImageTables
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.measure import session
 from latentwire.runtime.errors import RemoteError
-from latentwire.runtime.wire.packet import Limits, Status, check_packet, verdict
+from latentwire.runtime.wire import MAX_STEPS, cost_of_pictures
+from latentwire.runtime.wire.packet import Limits, Status, check_packet, verdict, write_packet
 from latentwire.train.image.network import GROUPS, ImageNetwork
 
 QUALITIES = (0, 100, 255)
@@ -38,6 +42,20 @@ class Small:
     def restore(self, packet: bytes) -> dict[str, np.ndarray]:
         names = [output.name for output in self.unpack.get_outputs()]
         return dict(zip(names, self.unpack.run(names, {"packet": np.frombuffer(packet, np.uint8)}), strict=True))
+
+    @property
+    def limits(self) -> Limits:
+        t = self.tables
+        cost = cost_of_pictures(t.hyper_curve, t.hyper_index, t.hyper_frequency, t.frequency, t.latents)
+        return replace(LIMITS, cost=cost)
+
+    def fault(self, packet: bytes) -> RemoteError | None:
+        """What Python says of the header."""
+        try:
+            check_packet(packet, self.tables.codec_id(), self.limits)
+        except RemoteError as fault:
+            return fault
+        return None
 
     def reference(self, latents: np.ndarray, quality: int) -> reference.Pass:
         import torch
@@ -141,14 +159,30 @@ def test_hostile_bytes_are_refused_alike_and_decode_to_nothing(small, data):
     hostile = bytes(packet[: data.draw(st.integers(0, len(packet)))]) if data.draw(st.booleans()) else bytes(packet)
     if data.draw(st.booleans()) and len(hostile) > 4:
         hostile = resigned(hostile)
+    check_alike(small, hostile)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_the_graph_and_python_judge_any_header_alike(small, data):
+    """Whatever size, lanes and width it claims; the checksum is right."""
+    packet = PACKETS.setdefault("one", small.packet(small.latents(picture(64, 64)), (64, 64, 3), 128))
+    check_alike(
+        small, packet_of(data.draw(any_header(small.tables.codec_id(), numpy_codec.read_fields(packet).body, 3)))
+    )
+
+
+def check_alike(small: Small, hostile: bytes) -> None:
     found = small.restore(hostile)
-    try:
-        check_packet(hostile, small.tables.codec_id(), LIMITS)
-    except RemoteError as fault:
+    fault = small.fault(hostile)
+    if fault is not None:
         assert type(verdict(int(found["status"]))) is type(fault)
+    else:
+        assert found["status"] in (Status.OK, Status.LANES, Status.BODY, Status.LIMIT)
     if found["status"] != Status.OK:
         assert found["size"].tolist() == [0, 0, 0]
         assert found["symbols"].size == found["hyper_symbols"].size == 0
+        assert found["latents"].shape[2:] == (4, 4), "something large is made of what is refused"
 
 
 PACKETS: dict[str, bytes] = {}
@@ -164,11 +198,53 @@ def test_a_claim_beyond_the_limits_costs_nothing(small, size):
         check_packet(forged, small.tables.codec_id(), LIMITS)
 
 
-def test_a_large_claim_within_the_limits_is_refused_when_the_words_run_out(small):
+def test_a_large_claim_that_the_header_allows_is_refused_when_the_words_run_out(small):
     """Zero symbols everywhere would be cheap; the lanes' states give a forged claim away."""
     fields = numpy_codec.read_fields(small.packet(small.latents(picture(64, 64)), (64, 64, 3), 128))
-    forged = numpy_codec.write_fields(numpy_codec.Fields(fields.codec, 128, fields.lanes, (512, 512, 3), fields.body))
+    forged = write_packet(fields.codec, 128, fields.lanes, (512, 512, 3), fields.body)
+    assert small.fault(forged) is None
     assert small.restore(forged)["status"] in (Status.LANES, Status.BODY, Status.LIMIT)
+
+
+@pytest.mark.parametrize("size", [(1, 65535, 3), (65535, 16, 3), (4096, 4096, 1)])
+def test_a_large_claim_within_the_limits_is_refused_by_its_header(small, size):
+    fields = numpy_codec.read_fields(small.packet(small.latents(picture(64, 64)), (64, 64, 3), 128))
+    forged = write_packet(fields.codec, 128, fields.lanes, size, fields.body)
+    assert small.restore(forged)["status"] == Status.LIMIT
+    assert type(small.fault(forged)).__name__ == "LimitError"
+
+
+@pytest.mark.parametrize(("lanes", "behind"), [(1, 40_000), (4096, 0), (4096, 4095 * 16 - 1)])
+def test_lanes_that_no_encoder_takes_are_refused_by_the_header(small, lanes, behind):
+    forged = write_packet(small.tables.codec_id()[:4], 0, lanes, (64, 64, 3), bytes(4 * lanes + behind))
+    assert small.restore(forged)["status"] == Status.LIMIT
+    assert type(small.fault(forged)).__name__ == "LimitError"
+
+
+def test_steps_are_counted_over_all_stages(small):
+    """In one lane; no stage has more elements than there may be steps, all together have twice as many."""
+    size = (64 * 16, 64, 3)
+    assert size[0] // 16 * size[1] // 16 * max(GROUPS) <= MAX_STEPS
+    latents = np.random.default_rng(1).normal(size=(1, 256, 64, 4)).astype(np.float32) * 3
+    fields = numpy_codec.read_fields(small.packet(latents, size, 255))
+    assert fields.lanes > 1
+    words = fields.body[4 * fields.lanes :][: 2 * (small.limits.cost.lane_bytes // 2 - 1)]
+    no_escapes = b"\0"
+    forged = write_packet(fields.codec, 255, 1, size, (1 << 20).to_bytes(4, "little") + no_escapes + words)
+    assert small.fault(forged) is None
+    assert small.restore(forged)["status"] == Status.LIMIT
+
+
+@pytest.mark.parametrize("size", [(1, 1, 3), (64, 64, 1), (1, 900, 3), (130, 260, 3)])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 50.0, 1e7])
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_no_packet_that_is_written_is_taken_for_a_claim(small, size, spread, quality):
+    """The shortest packets that there can be, and the longest."""
+    cells = [-(-length // HYPER_PATCH) * 4 for length in size[:2]]
+    latents = np.random.default_rng(3).normal(size=(1, 256, *cells)).astype(np.float32) * np.float32(spread)
+    packet = small.packet(latents, size, quality)
+    assert small.fault(packet) is None
+    assert small.restore(packet)["status"] == Status.OK
 
 
 def test_limits_are_the_same_on_both_sides():
