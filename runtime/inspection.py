@@ -22,8 +22,8 @@ from latentwire.runtime.bundle import (
     read_metadata,
     wire_fields,
 )
-from latentwire.runtime.errors import InputFileError, RemoteError
-from latentwire.runtime.files import ZIP_MAGIC
+from latentwire.runtime.errors import InputFileError, MagicError, RemoteError
+from latentwire.runtime.files import HEAD_BYTES, ONNX_KIND, ZIP_MAGIC, kind_of
 from latentwire.runtime.wire import (
     CHECKSUM_BYTES,
     PREFIX_BYTES,
@@ -58,12 +58,12 @@ class Inspection:
     """What a file is, and what it is made of."""
 
     kind: str
-    """packet, stream, onnx or bundle."""
+    """packet, stream, onnx or bundle; other, for what is none of these."""
     name: str
     facts: dict[str, Any]
     parts: tuple[Part, ...]
     fault: RemoteError | None = None
-    """What is wrong with a packet or stream."""
+    """What is wrong with a packet or stream, or what the file is instead."""
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -105,8 +105,26 @@ def inspect_path(target: str | Path) -> Inspection:
 
 
 def inspect_bytes(data: bytes, name: str) -> Inspection:
-    """A packet, if the bytes begin like one, or else a stream."""
-    return inspect_packet(data, name) if is_packet(data) else inspect_stream(data, name)
+    """A packet, if the bytes begin like one, or else a stream; what holds no packet is named, where its kind is known.
+
+    Raises:
+        InputFileError: there are no bytes.
+    """
+    if not data:
+        raise InputFileError(f"{name}: expected a bundle, an ONNX file, a packet or a stream, found nothing")
+    if is_packet(data):
+        return inspect_packet(data, name)
+    kind = kind_of(data[:HEAD_BYTES], name)
+    if kind == ONNX_KIND:
+        return inspect_onnx(data, name)
+    found = inspect_stream(data, name)
+    return found if kind is None or found.facts["packets"] else _other(data, name, kind)
+
+
+def _other(data: bytes, name: str, kind: str) -> Inspection:
+    """A file of something else."""
+    fault = MagicError(f"{name}: expected a bundle, an ONNX file, a packet or a stream, found {kind}")
+    return Inspection("other", name, {"bytes": len(data), "found": kind}, (), fault)
 
 
 def inspect_packet(data: bytes, name: str) -> Inspection:
@@ -163,6 +181,7 @@ def inspect_stream(data: bytes, name: str) -> Inspection:
     parts, faults = [], []
     for record in read_stream(io.BytesIO(data)):
         if isinstance(record, Damaged):
+            record.error.place = {"offset": record.offset}
             faults.append(record.error)
             parts.append(_part(data, record.offset, record.length, "damaged", str(record.error)))
             continue

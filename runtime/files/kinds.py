@@ -14,6 +14,8 @@ from pathlib import Path
 HEAD_BYTES = 1024
 """As many of a file's first bytes are enough to tell."""
 
+ONNX_KIND = "an ONNX file"
+
 PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -78,7 +80,7 @@ def codec_kind(head: bytes, name: str) -> str | None:
     if head[4:8] == b"ORTM":
         return "a model in ORT format"
     if _ONNX.match(head) and (name.endswith(".onnx") or b"onnx" in head or b"latentwire" in head):
-        return "an ONNX file"
+        return ONNX_KIND
     if not head.startswith(b"PK\x03\x04"):
         return None
     return "a bundle (the zip of a codec)" if "manifest.json" in _members(name) else "a zip"
