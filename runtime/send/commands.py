@@ -18,12 +18,20 @@ import click
 
 from latentwire.runtime.atomic import whole_file
 from latentwire.runtime.cli import FILE, FOLDER, ExampleCommand, Place, json_option, place_options, reading_options
-from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.encoder import Encoder
+from latentwire.runtime.errors import InputFileError, LocalError
 from latentwire.runtime.families import STDIO, Reading, family_for, refuse_others
+from latentwire.runtime.files import conform
 from latentwire.runtime.send.errors import RefusedError, UndeliveredError
-from latentwire.runtime.send.feed import FileFeed
-from latentwire.runtime.send.options import Sending, Watching, sending_options, watching_options
+from latentwire.runtime.send.feed import FileFeed, LeftOut
+from latentwire.runtime.send.options import (
+    Sending,
+    Telling,
+    Watching,
+    sending_options,
+    telling_options,
+    watching_options,
+)
 from latentwire.runtime.send.retry import put_back
 from latentwire.runtime.send.sender import CLOSE_SECONDS, Sender
 from latentwire.runtime.send.sources import finished_files, npy_frames, raw_frames
@@ -82,24 +90,30 @@ class Stop:
 @watching_options
 @reading_options
 @place_options()
-@json_option("Print what was done as one JSON document.")
+@telling_options
 def send(
-    codec: str, source: str, sending: Sending, watching: Watching, reading: Reading, place: Place, as_json: bool
+    codec: str, source: str, sending: Sending, watching: Watching, reading: Reading, place: Place, telling: Telling
 ) -> None:
     """Encode SOURCE with CODEC and send the packets to a server; what it has not acknowledged waits on the disk.
 
     SOURCE is a file, a folder that is watched, or - for stdin: arrays in .npy format one behind the other, or with
     --raw records of values. What was taken from files is remembered in the spool, whatever happens to this process.
+
+    That sending fails, and that it works again, is said on stderr when it happens.
     """
     encoder = place.encoder(codec)
     family = family_for(encoder.identity)
     refuse_others(family, reading.asked)
-    stop, sender = Stop(), sending.sender(encoder)
-    with stop.caught(), sender:
+    stop = Stop()
+    with (
+        telling.logging(),
+        stop.caught(),
+        sending.sender(encoder, lambda event: telling.say(event.to_json())) as sender,
+    ):
         load = partial(family.load, contract=encoder.contract, reading=reading)
         feed = FileFeed(sender, load, delete=watching.delete)
         if source == STDIO:
-            feed_stdin(sender, encoder.contract, stop, raw=reading.raw)
+            feed.faults += feed_stdin(sender, encoder, stop, raw=reading.raw)
         elif Path(source).is_dir():
             feed_folder(sender, feed, Path(source), stop.asked, watching.settle, once=watching.once)
         elif feed.take(Path(source)) == 0 and not feed.faults:
@@ -107,20 +121,28 @@ def send(
         idle = finish(sender, stop.asked, watching.wait)
         feed.sweep()
         status = sender.status()
-    report(status, as_json)
+    report(status, telling)
     if feed.faults:
         raise feed.faults[0]
     raise_on_rest(status, idle or stop.asked.is_set(), sending.spool)
 
 
-def feed_stdin(sender: Sender, contract: ItemContract, stop: Stop, *, raw: bool) -> None:
-    """Put frames until stdin ends, or a signal comes."""
-    frames = raw_frames(stop.read, contract) if raw else npy_frames(stop.read)
+def feed_stdin(sender: Sender, encoder: Encoder, stop: Stop, *, raw: bool) -> list[LocalError]:
+    """Put frames until stdin ends, or a signal comes; returns what was wrong with the first item that was left out."""
+    frames = raw_frames(stop.read, encoder.contract) if raw else npy_frames(stop.read)
+    left_out, place = LeftOut("stdin"), 0
     try:
         for items in frames:
-            sender.put(items)
+            known = left_out.first
+            left_out.add(sender.offer(items, first=place))
+            place += len(conform(items, encoder.contract, "stdin")) if encoder.batches else 1
+            if known is None:
+                left_out.say()  # the first one at once: a stream may have no end
     except StoppedError:
-        return
+        pass
+    if left_out.number > 1:
+        left_out.say()
+    return [] if left_out.first is None else [left_out.first]
 
 
 def feed_folder(
@@ -146,12 +168,14 @@ def finish(sender: Sender, stop: threading.Event, wait: float | None) -> bool:
     return sender.flush(CLOSE_SECONDS if stop.is_set() else 0)
 
 
-def report(status: Status, as_json: bool) -> None:
+def report(status: Status, telling: Telling) -> None:
     """For programs on stdout, for a person on stderr."""
-    if as_json:
-        click.echo(json.dumps(status.to_json()))
+    telling.say({"event": "status"} | status.to_json())
+    if telling.as_json:
         return
     told = f"{status.sent} packets sent, {status.waiting} wait, {status.refused} refused, {status.dropped} dropped"
+    items = {"clipped": status.clipped, "left out": status.skipped}
+    told += "".join(f", {count} items {what}" for what, count in items.items() if count)
     click.echo(f"{status.device}: {told}" + (f"; last: {status.last_error}" if status.last_error else ""), err=True)
 
 

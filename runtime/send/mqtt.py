@@ -8,6 +8,7 @@ The broker's acknowledgement says that the broker has a packet. Only the server'
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 from urllib.parse import SplitResult, unquote
@@ -28,6 +29,42 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 KEEPALIVE = 30
 MAX_RETRY_AFTER = 3600.0
 NO_SUBSCRIBER = 0x10
+AGAIN_SECONDS = 1.0
+"""To wait for a broker that could not be reached just now; the backoff waits longer."""
+
+
+class _Ready:
+    """Whether packets can be published, and if not, why; whoever waits hears of a new obstacle at once.
+
+    Args:
+        obstacle: before anything is known.
+    """
+
+    def __init__(self, obstacle: str) -> None:
+        self._changed = threading.Condition()
+        self._is_ready, self._tries = False, 0
+        self.obstacle = obstacle
+
+    def set(self) -> None:
+        """They can."""
+        with self._changed:
+            self._is_ready = True
+            self._changed.notify_all()
+
+    def fail(self, obstacle: str) -> None:
+        """They cannot; the client tries again by itself."""
+        with self._changed:
+            self._is_ready, self.obstacle = False, obstacle
+            self._tries += 1
+            self._changed.notify_all()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until they can, or until something was tried in vain, at most so many seconds."""
+        with self._changed:
+            tries = self._tries
+            longest = min(timeout, AGAIN_SECONDS) if tries else timeout
+            self._changed.wait_for(lambda: self._is_ready or self._tries > tries, longest)
+            return self._is_ready
 
 
 class _Waiting:
@@ -55,7 +92,7 @@ class MqttLink:
         parts: of an mqtt or mqtts URL.
         device: name of this sender, part of the topics.
         access: certificates.
-        timeout: seconds to wait for a connection, and for an answer.
+        timeout: seconds to wait for a first connection, and for an answer.
         in_flight: packets on their way at once.
     """
 
@@ -67,8 +104,7 @@ class MqttLink:
         self._messages: dict[int, _Waiting] = {}
         self._verdicts: dict[int, Busy] = {}
         """The broker's, that came before `publish` had told the message's number."""
-        self._ready = threading.Event()
-        self._obstacle = f"no connection to {parts.hostname}"
+        self._ready = _Ready(f"no connection to {parts.hostname}")
         client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         if parts.username is not None:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
@@ -78,6 +114,7 @@ class MqttLink:
         client.max_inflight_messages_set(in_flight)
         client.reconnect_delay_set(1, 60)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
+        client.on_connect_fail = self._not_connected
         client.on_subscribe, client.on_publish, client.on_message = self._subscribed, self._published, self._told
         client.connect_async(parts.hostname or "", parts.port or PORTS[parts.scheme], KEEPALIVE)
         self._client = client
@@ -86,7 +123,7 @@ class MqttLink:
     def deliver(self, parcel: Parcel) -> Answer:
         """Publish one packet and wait for the server's answer."""
         if not self._ready.wait(self._timeout):
-            return Busy(f"expected a broker, found {self._obstacle}")
+            return Busy(f"expected a broker, found {self._ready.obstacle}", kind="no broker")
         envelope = parcel.envelope
         key, waiting = (envelope.spool, envelope.sequence), _Waiting(envelope)
         with self._lock:
@@ -112,7 +149,9 @@ class MqttLink:
         # No lock here: paho holds one of its own while it publishes, and while it calls `_published`.
         sent = self._client.publish(self._packets, parcel.body, qos=1, properties=properties)
         if sent.rc != MQTT_ERR_SUCCESS:
-            return Busy(f"expected the broker to take a packet, found {self._obstacle} (MQTT error {int(sent.rc)})")
+            return Busy(
+                f"expected the broker to take a packet, found {self._ready.obstacle} (MQTT error {int(sent.rc)})"
+            )
         with self._lock:
             verdict = self._verdicts.pop(sent.mid, None)
             self._messages[sent.mid] = waiting
@@ -123,11 +162,16 @@ class MqttLink:
                 del self._messages[sent.mid]
                 self._verdicts.pop(sent.mid, None)
 
+    def _not_connected(self, client: Client, _: object) -> None:
+        """Nobody listens there, or the certificate is another's: paho calls this while it handles the error."""
+        fault = sys.exc_info()[1]
+        self._ready.fail("no connection" if fault is None else f"{type(fault).__name__}: {fault}")
+
     def _connected(
         self, client: Client, _: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._obstacle = f"that it refuses {self._device}: {reason}"
+            self._ready.fail(f"that it refuses {self._device}: {reason}")
             return
         client.subscribe(self._answers, qos=1)
 
@@ -136,15 +180,14 @@ class MqttLink:
     ) -> None:
         """Nothing is sent before this: an answer that nobody hears would be waited for in vain."""
         if any(reason.is_failure for reason in reasons):
-            self._obstacle = f"that it does not let {self._device} hear answers: {reasons[0]}"
+            self._ready.fail(f"that it does not let {self._device} hear answers: {reasons[0]}")
             return
         self._ready.set()
 
     def _disconnected(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._ready.clear()
-        self._obstacle = f"that it ended the connection: {reason}"
+        self._ready.fail(f"that it ended the connection: {reason}")
 
     def _published(
         self, client: Client, _: object, mid: int, reason: ReasonCode, properties: Properties | None

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
-from latentwire.runtime.cli import FILE, option_group
+from latentwire.runtime.cli import FILE, json_option, option_group, out_of_range_option
+from latentwire.runtime.contract import OutOfRange
 from latentwire.runtime.encoder import DEFAULT_BATCH, Encoder
 from latentwire.runtime.errors import SettingError
+from latentwire.runtime.send.events import Event
 from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access
 from latentwire.runtime.send.rate import Backoff, Rate
 from latentwire.runtime.send.sender import DEFAULT_SPOOL, Sender
@@ -19,6 +27,7 @@ from latentwire.runtime.wire import Keys
 
 TOKEN = "LATENTWIRE_TOKEN"
 BATCH_SECONDS = 1.0
+LEVELS = ("debug", "info", "warning", "error")
 
 
 def access(token_file: Path | None, ca: Path | None, insecure_http: bool) -> Access:
@@ -105,10 +114,12 @@ class Batching:
     Args:
         batch: items in a packet; as many as the encoder says if None.
         batch_seconds: that an item waits at most.
+        out_of_range: what becomes of items with values out of the codec's range.
     """
 
     batch: int | None
     batch_seconds: float
+    out_of_range: OutOfRange
 
 
 batching_options = option_group(
@@ -118,6 +129,7 @@ batching_options = option_group(
     click.option(
         "--batch-seconds", type=float, default=BATCH_SECONDS, show_default=True, help="An item waits at most."
     ),
+    out_of_range_option,
 )
 bounds_options = option_group(
     "bounds",
@@ -184,8 +196,12 @@ class Sending:
     bounds: Bounds
     delivery: Delivery
 
-    def sender(self, encoder: Encoder) -> Sender:
+    def sender(self, encoder: Encoder, on_event: Callable[[Event], None] | None = None) -> Sender:
         """The sender, which begins to send what waits in its spool.
+
+        Args:
+            encoder: of the items.
+            on_event: is told each change of state.
 
         Raises:
             LatentwireError: as `Sender` says, and `KeyFileError` for the file of keys.
@@ -197,6 +213,7 @@ class Sending:
             device=self.device,
             batch=self.batching.batch or encoder.default_batch,
             batch_seconds=self.batching.batch_seconds,
+            out_of_range=self.batching.out_of_range,
             rate=self.rate,
             bounds=self.bounds,
             access=self.access,
@@ -205,6 +222,7 @@ class Sending:
             timeout=self.delivery.timeout,
             in_flight=self.delivery.in_flight,
             backoff=Backoff(longest=self.delivery.max_backoff),
+            on_event=on_event,
         )
 
 
@@ -246,5 +264,64 @@ watching_options = option_group(
     click.option("--settle", type=float, default=1.0, show_default=True, help="A file unchanged so long is finished."),
     click.option("--once", is_flag=True, help="Take the files that are in the folder, and end."),
     click.option("--delete", is_flag=True, help="Remove files when they are in the spool."),
-    click.option("--wait", type=click.FloatRange(0), help="Seconds for the server at the end; for ever otherwise."),
+    click.option(
+        "--wait",
+        type=click.FloatRange(0),
+        help="When all is taken: seconds until the server must have it; what waits then stays in the spool, exit code "
+        "1. For ever otherwise; 0 ends at once.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What is said while packets are sent.
+
+    Args:
+        verbose: whether the first acknowledgement and every refusal are said as well.
+        level: the least that is said; overrules ``verbose``.
+        as_json: one JSON object a line on stdout: each change of state, at the end the status.
+    """
+
+    verbose: bool
+    level: str | None
+    as_json: bool
+
+    def say(self, document: Mapping[str, Any]) -> None:
+        """A line for programs, at once."""
+        if self.as_json:
+            click.echo(json.dumps(document))
+            sys.stdout.flush()
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """What the sender logs is said on stderr."""
+        logger, handler = logging.getLogger("latentwire.send"), _Stderr()
+        level, before = self.level or ("info" if self.verbose else "warning"), logger.level
+        handler.setLevel(level.upper())
+        logger.setLevel(level.upper())
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+
+
+class _Stderr(logging.Handler):
+    """Messages as all others that this command writes for a person."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        click.echo(f"latentwire: {record.getMessage()}", err=True)
+
+
+telling_options = option_group(
+    "telling",
+    Telling,
+    click.option("--verbose", "-v", is_flag=True, help="Also say when sending works at first, and each refusal."),
+    click.option(
+        "--log-level", "level", type=click.Choice(LEVELS), help="The least that is said on stderr; warning otherwise."
+    ),
+    json_option("Print one JSON object a line: each change of state, at the end the status."),
 )

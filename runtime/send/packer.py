@@ -139,4 +139,6 @@ def _left_out(spool: Spool, item: Item, fault: BudgetError) -> BudgetError:
         spool.note((), tally)
         return fault
     spool.note((replace(item.mark, left_out=item.mark.left_out + 1),), tally)
-    return BudgetError(f"{Path(item.mark.path).name}, item {item.mark.done - 1}: {fault}")
+    named = BudgetError(f"item {item.mark.done - 1} of {Path(item.mark.path).name}: {fault}")
+    named.file, named.place = item.mark.path, {"item": item.mark.done - 1}
+    return named

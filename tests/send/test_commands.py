@@ -40,7 +40,7 @@ def test_a_file_is_sent_once(send, receiver, items, tmp_path):
     np.save(tmp_path / "a.npy", items)
     first = send(tmp_path / "a.npy", "--batch", 10, "--json")
     assert first.exit_code == 0, first.stderr
-    assert json.loads(first.stdout)["sent"] == 7 and count(receiver) == 64
+    assert json.loads(first.stdout.splitlines()[-1])["sent"] == 7 and count(receiver) == 64
     mtime = (tmp_path / "a.npy").stat().st_mtime_ns // 1_000_000
     assert all(set(envelope.times) == {mtime} for envelope in receiver.envelopes.values())
     assert all({note["file"] for note in e.notes} == {"a.npy"} for e in receiver.envelopes.values())

@@ -1,6 +1,7 @@
 import time
 from email.utils import formatdate
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from latentwire.runtime.send.http import retry_after
 from latentwire.runtime.send.rate import FALLS_FROM, LOWEST_AT, SLACK, Backoff, QualityControl, TokenBucket
 
 FILLS = st.floats(0, 1)
+VALUE = np.zeros(1)
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.lists(FILLS, max_size=40))
@@ -90,7 +92,7 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
 def test_batches_hold_all_items_in_order(count, groups):
     batcher, number, found = Batcher(count), 0, []
     for group in groups:
-        items = [Item(None, number + place) for place in range(group)]
+        items = [Item(VALUE, number + place) for place in range(group)]
         number += group
         found += batcher.add(items, 0.0)
         assert batcher.count < count
@@ -101,7 +103,7 @@ def test_batches_hold_all_items_in_order(count, groups):
 def test_a_batch_goes_when_its_first_item_has_waited_long_enough():
     batcher = Batcher(10, 5.0)
     assert batcher.deadline is None and batcher.due(100.0) == ()
-    batcher.add([Item(None, 1)], 10.0)
-    batcher.add([Item(None, 2)], 14.0)
+    batcher.add([Item(VALUE, 1)], 10.0)
+    batcher.add([Item(VALUE, 2)], 14.0)
     assert batcher.deadline == 15.0 and batcher.due(14.9) == ()
     assert len(batcher.due(15.0)) == 2 and batcher.deadline is None
