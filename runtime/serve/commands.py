@@ -1,15 +1,19 @@
-"""The commands `serve` and `token`. What needs the extra is imported when `serve` runs."""
+"""The commands `serve`, `token` and `quarantine`. What needs the extra is imported when `serve` runs."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from pathlib import Path
 
 import click
 
-from latentwire.runtime.cli import FILE, ExampleCommand
+from latentwire.runtime.cli import FILE, FOLDER, ExampleCommand, json_option
+from latentwire.runtime.errors import SettingError
 from latentwire.runtime.serve import tokenfile
 from latentwire.runtime.serve.options import Serving, serving_options
+from latentwire.runtime.serve.quarantine import FOLDER as QUARANTINE
+from latentwire.runtime.serve.quarantine import ask, export_kept, read_kept
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -64,3 +68,39 @@ def _until(grant: tokenfile.Grant, now: datetime) -> str:
     if grant.expires is None:
         return "does not end"
     return f"{'ended' if grant.has_ended(now) else 'until'} {tokenfile.said(grant.expires)}"
+
+
+@click.command(cls=ExampleCommand, example="latentwire quarantine inbox --reason CodecError --again")
+@click.argument("inbox", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("inbox"))
+@click.option("--id", "ids", multiple=True, help="Only the packet of that name; several times for several.")
+@click.option("--reason", "reasons", multiple=True, help="Only what was refused with that error, such as CodecError.")
+@click.option("--export", type=FOLDER, help="Write them, and their reasons, to this folder.")
+@click.option("--again", is_flag=True, help="Have the service take them in again: now, or when it starts.")
+@json_option()
+def quarantine(
+    inbox: Path, ids: tuple[str, ...], reasons: tuple[str, ...], export: Path | None, again: bool, as_json: bool
+) -> None:
+    """List what a service's INBOX refused, and what did not decode; a service may have it open.
+
+    INBOX is the folder that `serve` was given. Packets that are taken in again pass all checks as if they came anew, or
+    go back to where they were.
+    """
+    held = list(read_kept(inbox / QUARANTINE))
+    chosen = [kept for kept in held if (not ids or kept.id in ids) and (not reasons or kept.error in reasons)]
+    missing = sorted(set(ids) - {kept.id for kept in chosen})
+    if missing:
+        raise SettingError(f"expected packets of {inbox}, found none of {', '.join(missing)}: list all without --id")
+    if export is not None:
+        export_kept(export, chosen)
+    taken = [kept for kept in chosen if ask(inbox, kept)] if again else []
+    if as_json:
+        told = {"quarantine": str(inbox / QUARANTINE), "again": len(taken)}
+        click.echo(json.dumps(told | {"packets": [kept.to_json() for kept in chosen]}))
+        return
+    for kept in chosen:
+        told_of = kept.to_json()
+        how = "did not decode" if kept.accepted else "refused"
+        click.echo(f"{kept.id}  {told_of['time']}  {kept.size} bytes  {how}: {kept.error or 'unknown'}: {kept.message}")
+    click.echo(
+        f"{len(chosen)} of {len(held)} packets" + (f", {len(taken)} to be taken in again" if again else ""), err=True
+    )

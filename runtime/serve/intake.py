@@ -114,7 +114,7 @@ class Intake:
         Raises:
             RemoteError: not one intact packet that is served.
         """
-        return self._named(self._opened(body, envelope), envelope)
+        return self.named(self._opened(body, envelope), envelope)
 
     def refuse(self, body: bytes, fault: RemoteError, envelope: Envelope | None = None) -> None:
         """Count what is wrong with a body, say it, and keep the body in quarantine."""
@@ -142,7 +142,12 @@ class Intake:
             raise UnknownKeyError(f"expected a key that the server has, found {envelope.seal!r}: add it to its --keys")
         return self._keys.open(body, envelope)
 
-    def _named(self, packet: bytes, envelope: Envelope | None) -> Arrival:
+    def named(self, packet: bytes, envelope: Envelope | None) -> Arrival:
+        """The packet, opened already, under its name.
+
+        Raises:
+            RemoteError: not one intact packet that is served.
+        """
         codec, header = self._codecs.check(packet)
         return Arrival(
             name_of(packet, envelope),
@@ -178,7 +183,7 @@ class Intake:
         if isinstance(record, Damaged):
             return Refusal(None if envelope is None else envelope.id, record.error)
         try:
-            return self._named(record.data, envelope)
+            return self.named(record.data, envelope)
         except RemoteError as fault:
             return Refusal(name_of(record.data, envelope), fault)
 

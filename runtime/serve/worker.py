@@ -153,7 +153,7 @@ class Workers:
 
     def _set_aside(self, packet: Stored, fault: Exception) -> None:
         """A packet that does not decode: what was accepted is kept, in quarantine."""
-        self._quarantine.add(packet.body, fault, packet.envelope, durable=True)
+        self._quarantine.add(packet.body, fault, packet.envelope, accepted=True)
         reason = type(fault).__name__
         self._metrics.undecodable.labels(reason).inc()
         event("undecodable", logging.WARNING, id=packet.name, error=reason, message=str(fault)[:400])

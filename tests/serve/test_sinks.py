@@ -125,8 +125,18 @@ def test_quarantine_is_bounded_in_count_and_bytes(tmp_path: Path):
     assert [path.read_bytes()[0] for path in sorted(tmp_path.glob("*.packet"))] == [4, 5, 6, 7, 8]
     again = Quarantine(tmp_path, 5, 1 << 20)
     assert (len(again), again.byte_count) == (5, held.byte_count)
-    again.add(b"x", fault, envelope(3), durable=True)
+    again.add(b"x", fault, envelope(3), accepted=True)
     assert len(list(tmp_path.glob("*.json"))) == 5
+    for number in range(9):
+        again.add(bytes([number]), fault)
+    assert len(again) == 5 and len(list(tmp_path.glob("*-accepted.packet"))) == 1  # what was refused goes first
+    for number in range(9):
+        again.add(bytes([number]), fault, accepted=True)
+    assert [path.read_bytes()[0] for path in sorted(tmp_path.glob("*.packet"))] == [4, 5, 6, 7, 8]
+    again.add(b"x", fault)
+    assert len(again) == 5 and again.byte_count == sum(path.stat().st_size for path in tmp_path.iterdir())
+    for path in tmp_path.iterdir():
+        path.unlink()
     tight = Quarantine(tmp_path, 100, 3000)
     tight.add(bytes(2000), fault)
     tight.add(bytes(4000), fault)
