@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +50,9 @@ class Codec:
         """
         return check_packet(data, self.identity.codec_digest, self.decoder.limits)
 
-    def output_bytes(self, header: Header) -> int:
-        """What the packet decodes to."""
-        return math.prod(header.size) * self.contract.item_bytes
+    def work_bytes(self, header: Header) -> int:
+        """What memory and time go by: a picture of one line is worked on as whole blocks."""
+        return self.decoder.work_bytes(header)
 
 
 class Codecs:

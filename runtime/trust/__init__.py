@@ -1,6 +1,4 @@
-"""Bundles signed by who made them: the commands `sign` and `trust`. What is asked of a bundle where it is loaded is
-`latentwire.runtime.bundle.Trust`.
-"""
+"""The commands `sign` and `trust`; what a bundle has to be where it is loaded is `latentwire.runtime.bundle.Trust`."""
 
 from latentwire.runtime.trust.sign import sign_bundle
 

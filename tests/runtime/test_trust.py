@@ -23,8 +23,6 @@ from latentwire.runtime.errors import (
 from latentwire.runtime.source import open_source
 from latentwire.runtime.trust import sign_bundle
 
-pytest.importorskip("model_signing")
-
 
 def keys(folder: Path, curve: str = "SECP256R1") -> tuple[Path, Path]:
     from cryptography.hazmat.primitives import serialization
@@ -227,9 +225,10 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def test_the_commands_sign_verify_and_pin(bundle, tmp_path, digits):
+def test_the_commands_sign_verify_and_pin(bundle, tmp_path, digits, monkeypatch):
     import numpy as np
 
+    monkeypatch.chdir(tmp_path)
     private, public = keys(tmp_path / "keys")
     place = Path(shutil.copytree(bundle, tmp_path / "digits"))
     assert str(place / SIGNATURE) in run("sign", place, "--key", private)
@@ -244,5 +243,11 @@ def test_the_commands_sign_verify_and_pin(bundle, tmp_path, digits):
         done = CliRunner().invoke(main, [name, str(place), *map(str, rest), "--require-signature", str(public)])
         assert done.exit_code == 1 and "TrustError" in done.output, done.output
         changed(place / "CARD.md", 0)
+    for name, rest in {
+        "serve": ["--sink", "sink", "--no-auth"],
+        "send": ["items.npy", "--to", "http://127.0.0.1:1"],
+    }.items():
+        done = CliRunner().invoke(main, [name, str(bundle), *rest, "--require-signature", str(public)])
+        assert done.exit_code == 1 and "TrustError" in done.output, done.output
     done = CliRunner().invoke(main, ["trust", "verify", f"{place}@sha256:{'0' * 64}"])
     assert done.exit_code == 1 and "pinned" in done.output
