@@ -2,7 +2,8 @@
 
 asyncio's own server makes a connection of everything that it accepts, gives a handshake a minute, and writes a trace
 for each that it has no descriptor for. This one has a bound (see `places`), and says in one line a second what went
-wrong.
+wrong. Nothing is made for a connection before its first byte is there: one that says nothing costs a descriptor and a
+timer, so that thousands of them are taken, and left, as fast as they come.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from socket import SHUT_RDWR
+from socket import MSG_PEEK, SHUT_RDWR
 from socket import socket as Socket
 
 from latentwire.runtime.serve.logs import Tally
@@ -35,6 +36,7 @@ class Listener:
         protocol: makes the protocol of the connection that has a place.
         places: for connections.
         context: of TLS, None for none.
+        silent_seconds: after which one that says nothing is left.
         handshake_seconds: for which a handshake may last, and its counterpart at the end.
     """
 
@@ -44,6 +46,7 @@ class Listener:
         protocol: Callable[[Place], asyncio.BaseProtocol],
         places: Places,
         context: ssl.SSLContext | None,
+        silent_seconds: float,
         handshake_seconds: float,
     ) -> None:
         self.sockets = tuple(sockets)
@@ -55,8 +58,11 @@ class Listener:
             if sys.version_info >= (3, 11):
                 self._tls["ssl_shutdown_timeout"] = handshake_seconds
         self._context = context
+        self._silent_seconds = silent_seconds
         self._loop = asyncio.get_running_loop()
         self._tally = Tally("connections", self._loop)
+        self._silent: set[Place] = set()
+        """Of connections that have not said anything yet."""
         self._greetings: dict[asyncio.Task[None], Socket] = {}
         self._closed = False
 
@@ -73,6 +79,9 @@ class Listener:
         for socket in self.sockets:
             self._loop.remove_reader(socket)
             socket.close()
+        for place in tuple(self._silent):
+            self._places.free(place)
+            place.close()
         for connection in self._greetings.values():
             _cut(connection)
         self._tally.say()
@@ -103,6 +112,39 @@ class Listener:
             self._tally.count("turned_away")
             connection.close()
             return
+        connection.setblocking(False)
+        silence = self._loop.call_later(self._silent_seconds, self._left, place)
+        place.close = partial(self._drop, connection, place, silence)
+        self._silent.add(place)
+        self._loop.add_reader(connection, self._heard, connection, place, silence)
+
+    def _drop(self, connection: Socket, place: Place, silence: asyncio.TimerHandle) -> None:
+        self._wait_no_more(connection, place, silence)
+        connection.close()
+
+    def _wait_no_more(self, connection: Socket, place: Place, silence: asyncio.TimerHandle) -> None:
+        silence.cancel()
+        self._silent.discard(place)
+        self._loop.remove_reader(connection)
+
+    def _left(self, place: Place) -> None:
+        self._tally.count("silent")
+        self._places.free(place)
+        place.close()
+
+    def _heard(self, connection: Socket, place: Place, silence: asyncio.TimerHandle) -> None:
+        """There is a first byte, or the end."""
+        try:
+            has_left = not connection.recv(1, MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            has_left = True
+        if has_left:
+            self._places.free(place)
+            place.close()
+            return
+        self._wait_no_more(connection, place, silence)
         greeting = self._loop.create_task(self._greet(connection, place))
         self._greetings[greeting] = connection
         place.close = partial(_cut, connection)  # the protocol has a better way, once it is there

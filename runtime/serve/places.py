@@ -82,12 +82,6 @@ class Places:
         self._held.discard(place)
         self.work(place)
 
-    def close(self) -> None:
-        """End all connections."""
-        for place in tuple(self._held):
-            self.free(place)
-            place.close()
-
     def _longest_waiting(self) -> Place | None:
         fullest = max(self._waiting.values(), key=len, default=None)
         return None if fullest is None else next(iter(fullest))

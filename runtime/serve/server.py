@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: Starlette, settings: Settings) -> None:
         self.places = Places(settings.bounds.connections)
         super().__init__(uvicorn_config(app, settings, self.places))
-        self._handshake_seconds = settings.bounds.handshake_seconds
+        self._bounds = settings.bounds
         self.service: Service = app.state.service
 
     @contextlib.contextmanager
@@ -93,6 +93,7 @@ class Server(uvicorn.Server):
         except SettingError:
             await self.lifespan.shutdown()
             raise
+        bounds = self._bounds
         protocol: Any = self.config.http_protocol_class
         facts = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
         listener = Listener(
@@ -100,7 +101,8 @@ class Server(uvicorn.Server):
             lambda place: cast("asyncio.Protocol", protocol(place=place, **facts)),
             self.places,
             self.config.ssl,
-            self._handshake_seconds,
+            bounds.handshake_seconds if self.config.is_ssl else bounds.header_seconds,
+            bounds.handshake_seconds,
         )
         listener.start()
         self.servers = [cast("AsyncioServer", listener)]
