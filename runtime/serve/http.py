@@ -176,11 +176,12 @@ class Endpoints:
     def _decode(self, body: bytes, envelope: Envelope | None, form: str) -> tuple[str, bytes]:
         arrival = self._service.intake.packet(body, envelope)
         codec = self._service.codecs[arrival.codec]
-        self._work.charge(arrival.output)
+        charge = min(arrival.work, self._service.settings.bounds.work_bytes)  # more than all there is may come alone
+        self._work.charge(charge)
         try:
             items = codec.decoder.decode(arrival.body)
         finally:
-            self._work.release(arrival.output)
+            self._work.release(charge)
         try:
             return codec.name, codec.family.to_bytes(items, form)
         except SettingError as fault:

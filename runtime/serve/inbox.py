@@ -57,8 +57,8 @@ class Arrival:
     envelope: Envelope | None
     codec: bytes
     """First four bytes of the codec id."""
-    output: int
-    """Bytes that it decodes to."""
+    work: int
+    """Bytes of its items as they are worked on."""
     body: bytes
     content: bytes
     """`known.content_of` it."""
@@ -73,7 +73,7 @@ class Entry:
     id: int
     codec: bytes
     size: int
-    output: int
+    work: int
     leftover: bool = False
     """Whether it was there when the service started: the last one may have ended because of it."""
     attempts: int = 0
@@ -160,7 +160,7 @@ class Inbox:
 
     def _load(self) -> list[Entry]:
         rows = self._writer.execute("SELECT id, codec, length(body), output, attempts FROM packets ORDER BY id")
-        return [Entry(at, codec, size, output, True, attempts) for at, codec, size, output, attempts in rows]
+        return [Entry(at, codec, size, work, True, attempts) for at, codec, size, work, attempts in rows]
 
     @property
     def id(self) -> str:
@@ -326,12 +326,12 @@ class Inbox:
             if status != ACCEPTED:
                 return status, None
         fields = None if arrival.envelope is None else json.dumps(arrival.envelope.to_fields())
-        row = (arrival.name, fields, arrival.codec, arrival.output, arrival.body)
+        row = (arrival.name, fields, arrival.codec, arrival.work, arrival.body)
         statement = "INSERT OR IGNORE INTO packets (name, envelope, codec, output, body) VALUES (?, ?, ?, ?, ?)"
         cursor = self._writer.execute(statement, row)
         if not cursor.rowcount or cursor.lastrowid is None:  # a forgotten name that waits still
             return self._against_waiting(arrival), None
-        return ACCEPTED, Entry(cursor.lastrowid, arrival.codec, len(arrival.body), arrival.output)
+        return ACCEPTED, Entry(cursor.lastrowid, arrival.codec, len(arrival.body), arrival.work)
 
     def _against_waiting(self, arrival: Arrival) -> str:
         query = "SELECT envelope, body FROM packets WHERE name = ?"

@@ -153,7 +153,7 @@ class Intake:
             name_of(packet, envelope),
             envelope,
             codec.key,
-            codec.output_bytes(header),
+            codec.work_bytes(header),
             packet,
             content_of(packet, envelope),
         )

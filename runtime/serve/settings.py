@@ -36,8 +36,8 @@ class Bounds:
     memory_bytes: int = 256 * MIB
     """Bodies that are being received or checked."""
     work_bytes: int = 48 * MIB
-    """What everything that is decoded at the same time may decode to, for the sink and for answers each; `photo` takes
-    about 32 times as much memory for it."""
+    """Items that are worked on at the same time, pictures as whole blocks in colour, for the sink and for answers each;
+    `photo` takes about 32 times as much memory for it."""
     inbox_bytes: int = 1024 * MIB
     inbox_packets: int = 100_000
     quarantine_bytes: int = 64 * MIB

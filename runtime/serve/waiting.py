@@ -51,7 +51,7 @@ class Waiting:
         workers: how many take.
         most: packets of a batch.
         seconds: that a batch may take.
-        work: bytes that everything in work may decode to; a single packet may have more.
+        work: bytes of items that may be worked on at the same time; a single packet may have more.
     """
 
     def __init__(self, workers: int, most: int, seconds: float, work: int) -> None:
@@ -131,7 +131,7 @@ class Waiting:
                 batch = self._batch(now)
                 if batch:
                     self._busy += 1
-                    self._in_work += sum(entry.output for entry in batch)
+                    self._in_work += sum(entry.work for entry in batch)
                     return batch
                 self._changed.wait(self._pause(now))
             return []
@@ -145,7 +145,7 @@ class Waiting:
         """The batch is no longer in work; it took ``seconds``, None where that says nothing."""
         with self._changed:
             self._busy -= 1
-            self._in_work -= sum(entry.output for entry in batch)
+            self._in_work -= sum(entry.work for entry in batch)
             if seconds is not None:
                 self._paces[batch[0].codec].note(len(batch), seconds)
             self._changed.notify_all()
@@ -158,7 +158,7 @@ class Waiting:
             return []
         chosen = min(lanes, key=lambda lane: lane.entries[0].id)
         room = self._work - self._in_work
-        if self._busy and chosen.entries[0].output > room:
+        if self._busy and chosen.entries[0].work > room:
             return []
         count = self._fitting(chosen.entries, self._count(chosen), room)
         return [chosen.entries.popleft() for _ in range(count)]
@@ -174,7 +174,7 @@ class Waiting:
         """The first of them whose results have room together; at least one."""
         total, fitting = 0, 0
         for entry in islice(chosen, count):
-            total += entry.output
+            total += entry.work
             if fitting and (total > room or entry.is_alone):
                 break
             fitting += 1

@@ -3,15 +3,19 @@
 import http.client
 import random
 import threading
+import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from services import Running, in_process, until
+from services import Running, envelope, in_process, until
 
 from latentwire.runtime import Encoder
+from latentwire.runtime.serve.codecs import Codecs
+from latentwire.runtime.serve.settings import Bounds
 
 FORGED = 0.1
 """Share of mutations that get a checksum which holds, so that they reach the decoder."""
@@ -98,3 +102,27 @@ def test_mutated_packets_do_no_harm(
         assert running.post(small[0]).json()["status"] == "duplicate"
         assert running.client.get("/readyz").status_code == 200
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+CLAIMS_A_LINE = bytes.fromhex("4c5701ca71586028900100ffff03001d00004c48940f5b59bc1608636a")
+"""29 bytes that say they are a picture of 1 x 65535 pixels, which is worked on as 64 x 65536."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_what_claims_more_than_its_bytes_can_hold_costs_nothing(tmp_path: Path, photo: Encoder, scene: np.ndarray):
+    with in_process(tmp_path, codecs=("photo",)) as running:
+        assert running.post(photo.encode(scene, 100)).status_code == 202
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+        before, began = resident(running), time.monotonic()
+        for sequence in range(12):
+            assert running.post(CLAIMS_A_LINE, envelope(sequence)).status_code == 413
+            assert running.post(CLAIMS_A_LINE, Accept="image/png").status_code == 413
+        assert time.monotonic() - began < 5 and resident(running) - before < 16 << 20
+        assert running.metric("latentwire_packets_undecodable_total") == 0
+
+
+def test_a_picture_of_one_line_is_charged_as_it_is_worked_on(photo: Encoder):
+    codecs = Codecs(["photo"], Bounds())
+    codec, header = codecs.check(photo.encode(np.zeros((1, 1000, 3), np.uint8), 100))
+    assert codec.work_bytes(header) == 64 * 1024 * 3
+    assert codec.work_bytes(replace(header, size=(65, 64, 1))) == 128 * 64 * 3

@@ -19,8 +19,8 @@ from latentwire.runtime.serve.worker import MAX_ATTEMPTS
 ONE, OTHER = b"aaaa", b"bbbb"
 
 
-def entries(count: int, codec: bytes = ONE, first: int = 0, output: int = 10) -> list[Entry]:
-    return [Entry(number, codec, 100, output) for number in range(first, first + count)]
+def entries(count: int, codec: bytes = ONE, first: int = 0, work: int = 10) -> list[Entry]:
+    return [Entry(number, codec, 100, work) for number in range(first, first + count)]
 
 
 def waiting(workers: int = 2, most: int = 64, seconds: float = 1.0, work: int = 1000) -> Waiting:
@@ -72,10 +72,10 @@ def test_a_batch_takes_no_longer_than_allowed(each: float, most: int, expected: 
     assert len(found.take()) == expected
 
 
-def test_what_is_in_work_decodes_to_no_more_than_allowed():
+def test_no_more_is_worked_on_than_allowed():
     found = waiting(workers=2, work=100)
     paced(found, 0.001)
-    found.add(entries(20, output=30))
+    found.add(entries(20, work=30))
     first = found.take()
     assert len(first) == 3
     taken: list[list[Entry]] = []
@@ -88,7 +88,7 @@ def test_what_is_in_work_decodes_to_no_more_than_allowed():
     assert len(taken[0]) == 3
     found.done(taken[0])
     huge = waiting(work=100)
-    huge.add(entries(1, output=5000))
+    huge.add(entries(1, work=5000))
     assert len(huge.take()) == 1  # alone it may
 
 
