@@ -22,6 +22,8 @@ from latentwire.runtime.errors import InputFileError
 # The third byte of an IDX file (http://yann.lecun.com/exdb/mnist, "the IDX file format"); numbers are big-endian.
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC, IDX_MAGIC = b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\0\0"
+IDX_HEAD, MOST_DIMENSIONS = 8, 4
+BOX_NAMES = (b"ftyp", b"JXL ", b"jP  ")
 _PIECE = 1 << 24
 
 Source = str | Path
@@ -38,11 +40,19 @@ def bad_file(name: Source, offset: int, expected: str, found: str) -> InputFileE
 def holds_array(file: BinaryIO) -> bool:
     """Whether an open file that can seek begins like one of an array; where it stands stays as it is."""
     start = file.tell()
-    head = file.read(len(NPY_MAGIC))
+    head = file.read(max(len(NPY_MAGIC), IDX_HEAD))
     file.seek(start)
-    if head.startswith(IDX_MAGIC):
-        return head[3:4] != b"\0"  # an icon or a Targa file can begin like IDX, but without a dimension
-    return head.startswith((NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC))
+    return is_idx(head) or head.startswith((NPY_MAGIC, ZIP_MAGIC, GZIP_MAGIC))
+
+
+def is_idx(head: bytes) -> bool:
+    """Whether these first bytes are the header of an IDX file, as far as they go.
+
+    Two zeros alone are not: AVIF, HEIC, JPEG 2000, JPEG XL, icons and Targa files begin with them too.
+    """
+    if len(head) < 4 or head[:2] != IDX_MAGIC or head[2] not in IDX_TYPES or not 1 <= head[3] <= MOST_DIMENSIONS:
+        return False
+    return head[4:8] not in BOX_NAMES  # a box of 2 KiB or so, as pictures have them, has the length 00 00 08 01
 
 
 def array_from(file: BinaryIO, name: Source) -> tuple[Array, Array | None]:
@@ -88,7 +98,7 @@ def idx_from(file: BinaryIO, name: Source) -> Array:
 
 def _idx(file: IO[bytes] | gzip.GzipFile, name: Source) -> Array:
     head = file.read(4)
-    if len(head) < 4 or head[:2] != IDX_MAGIC or head[2] not in IDX_TYPES or not 1 <= head[3] <= 4:
+    if len(head) < 4 or head[:2] != IDX_MAGIC or head[2] not in IDX_TYPES or not 1 <= head[3] <= MOST_DIMENSIONS:
         expected = "an IDX header (00 00, a type from 08 09 0b 0c 0d 0e, 1 to 4 dimensions)"
         raise bad_file(name, 0, expected, head.hex(" ") or "the end of the file")
     dtype, dimensions = np.dtype(IDX_TYPES[head[2]]), head[3]

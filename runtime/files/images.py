@@ -1,34 +1,35 @@
-"""Image files as pixels, read by Pillow: nothing that a viewer would show is dropped or changed in silence.
+"""Image files as pixels, read by Pillow: a picture is what a viewer shows, as 8 bits of sRGB, or it is refused.
 
-- Grey stays grey; palettes, CMYK, YCbCr, Lab and HSV become RGB (CMYK by its profile, or else Pillow's formula).
+- Grey stays grey; palettes and YCbCr become RGB, CMYK by its profile.
 - Orientation (EXIF) is applied.
-- A colour profile other than sRGB is converted to sRGB (relative colorimetric); one that does not fit the pixels or
-  cannot be read is ignored, as browsers do, and so is that of a grey picture.
+- Colours become sRGB, relative colorimetric: by the profile, or by what else the format has (PNG's cICP, gAMA and
+  cHRM, the code points of AVIF and HEIC).
 - Alpha that is opaque everywhere is dropped; any other needs a background.
-- Samples of 16 bits need a word that 8 are enough; their upper 8 are kept. As an item, grey of 16 bits stays as it is.
+- Samples deeper than 8 bits need a word that 8 are enough. They are scaled by their own depth, colours are converted in
+  all their bits, and the upper 8 of 16 are kept. As an item, grey of 16 bits keeps them all.
 - Animations and files of several pages are refused. Of a phone's multi-picture JPEG (MPO) the first is taken.
+- What cannot be shown for certain is refused: `facts`.
 """
 
 from __future__ import annotations
 
-import io
-import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import InputError, InputFileError, InputLimitError, MissingExtraError, SettingError
+from latentwire.runtime.errors import InputError, InputLimitError, MissingExtraError, SettingError
+from latentwire.runtime.files import deep
 from latentwire.runtime.files.arrays import Source, bad_file
+from latentwire.runtime.files.facts import Facts, facts_of, refused
+from latentwire.runtime.files.openers import open_picture
+from latentwire.runtime.files.profiles import look_of
 from latentwire.runtime.wire import Limits
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_DEEP = re.compile(r"^I;16|;16[BLN]$")
-"""Pillow's names of samples of 16 bits: as a mode, and in a file that Pillow itself reduces to 8."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PictureOptions:
 
     Args:
         background: a colour (``white``, ``#204060``) for what shows through; None refuses pictures with alpha.
-        depth: 8 keeps the upper 8 of 16 bits; None refuses deeper samples.
+        depth: 8 keeps the upper 8 bits; None refuses deeper samples.
         limits: of a packet, checked before a file's pixels are read; None where it is cut into tiles.
     """
 
@@ -74,18 +75,12 @@ def image_from(file: BinaryIO, name: Source) -> Array:
 
 def _read(file: BinaryIO, reader: _Image, without: str) -> Array:
     try:
-        from PIL import Image
-    except ModuleNotFoundError as fault:
-        raise MissingExtraError(
-            f"{reader.name}: expected {without}, found another kind of file; others need the image extra: "
-            "pip install 'latentwire[image]'"
-        ) from fault
-    try:
         with warnings.catch_warnings():
-            # Pillow warns of pictures that are large; the limits here decide. What it takes for a bomb is an error.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                return reader.read(image)
+            # Pillow and its plugins warn of pictures that are large, and of tags that are damaged; what is too large
+            # or cannot be shown is an error here.
+            warnings.simplefilter("ignore")
+            with open_picture(file, reader.name, without, reader.check_size) as image:
+                return reader.read(image, file)
     except (InputError, SettingError, MissingExtraError):
         raise
     except Exception as fault:  # Pillow's plugins raise whatever they run into: struct.error, SyntaxError, KeyError ...
@@ -101,75 +96,88 @@ class _Image:
     advice: ClassVar[str] = "choose what shows through it (--background white)"
     """For pictures with alpha."""
 
-    def read(self, image: Image.Image) -> Array:
+    def read(self, image: Image.Image, file: BinaryIO) -> Array:
         from PIL import ImageOps
 
         self.check(image)
         if self.options.background is not None:
             colour(self.options.background)  # a wrong word is one for every picture
-        profile, deep = image.info.get("icc_profile"), is_deep(image)
+        facts = facts_of(image, file, self.name)
+        if facts.depth > 8:
+            self.check_deep(image, facts)
+            if not deep.is_deep(image) and self.needs_all_bits(image, facts):
+                return self.deep_colour(deep.split_samples(file, image, facts), facts)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        if deep and image.mode.startswith("I"):
-            return self.deep_grey(image)
+        if not facts.turned:
+            ImageOps.exif_transpose(image, in_place=True)
+        if deep.is_deep(image):
+            return self.deep_grey(deep.grey(image, facts), facts)
         if image.mode in ("I", "F"):
-            raise self.fault("samples of 8 bits", f"mode {image.mode}", "convert it first")
+            raise refused(self.name, "samples of 8 bits", f"mode {image.mode}")
         colours, alpha = split(image)
-        return np.asarray(self.flatten(self.to_srgb(colours, profile), alpha))
+        return np.asarray(self.flatten(look_of(colours.mode, facts, self.name).image(colours), alpha))
 
     def check(self, image: Image.Image) -> None:
         """What can be told before any pixel is read."""
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":
-            raise self.fault("one picture", f"{frames} frames or pages", "send them one by one")
+            raise refused(self.name, "one picture", f"{frames} frames or pages", "send them one by one")
+        self.check_size(image.height, image.width)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Whether one packet may hold so many pixels."""
         limits = self.options.limits
-        if limits is not None and not limits.allow((image.height, image.width, 1)):
+        if limits is not None and not limits.allow((height, width, 1)):
             raise InputLimitError(
-                f"{self.name}: expected a size of {limits.describe()}, found {[image.height, image.width]}: "
+                f"{self.name}: expected a size of {limits.describe()}, found {[height, width]}: "
                 "encode it as tiles (--tile 1024)"
             )
-        if is_deep(image):
-            self.check_deep(image)
 
-    def check_deep(self, image: Image.Image) -> None:
-        """Whether samples of 16 bits may be read."""
+    def check_deep(self, image: Image.Image, facts: Facts) -> None:
+        """Whether samples of more than 8 bits may be read."""
         if self.options.depth != 8:
-            raise self.fault("samples of 8 bits", "samples of 16", "ask for the upper 8 (--depth 8)")
-        if image.mode.startswith("I") and "transparency" in image.info:
-            raise self.fault("an opaque picture", "a transparent grey of 16 bits", "convert it first")
+            found = f"samples of {facts.depth}"
+            raise refused(self.name, "samples of 8 bits", found, "ask for the upper 8 (--depth 8)")
 
-    def deep_grey(self, image: Image.Image) -> Array:
-        """Grey of 16 bits, loaded."""
-        return (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
+    def needs_all_bits(self, image: Image.Image, facts: Facts) -> bool:
+        """Whether the upper 8 bits, which Pillow reads of colours, are too few to go by.
 
-    def fault(self, expected: str, found: str, advice: str) -> InputFileError:
-        return InputFileError(f"{self.name}: expected {expected}, found {found}: {advice}")
+        Raises:
+            InputFileError: they are, and there is no way to the others.
+        """
+        grey = facts.splits and deep.is_grey(image)
+        mixed = facts.splits and (image.mode == "RGBA" or facts.key is not None)
+        changed = look_of("L" if grey else "RGB", facts, self.name).changes
+        if changed and not facts.splits:
+            raise refused(self.name, f"sRGB where {image.format} has {facts.depth} bits", "other colours")
+        return mixed or changed
 
-    def to_srgb(self, colours: Image.Image, profile: bytes | None) -> Image.Image:
-        """L as it is; everything else as RGB, in sRGB."""
-        if colours.mode == "L":
-            return colours
-        converted = self.by_profile(colours, profile) if profile and colours.mode in ("RGB", "CMYK") else None
-        return converted or (colours if colours.mode == "RGB" else colours.convert("RGB"))
+    def deep_grey(self, samples: Array, facts: Facts) -> Array:
+        """Grey of 16 bits, uint16 [H, W, 1]."""
+        return self.deep_colour(samples, facts)
 
-    def by_profile(self, colours: Image.Image, profile: bytes) -> Image.Image | None:
-        """Converted to sRGB; None where it is sRGB already or the profile is of no use."""
-        try:
-            from PIL import ImageCms
+    def deep_colour(self, samples: Array, facts: Facts) -> Array:
+        """Colours of 16 bits, uint16 [H, W, 1 to 4] with alpha last where there is any."""
+        alpha = deep.alpha_of(samples, facts.key)
+        colours = samples[..., : 1 if samples.shape[2] < 3 else 3]
+        look = look_of("L" if colours.shape[2] == 1 else "RGB", facts, self.name)
+        if look.changes:
+            colours = look.deep(colours, self.name)
+        if alpha is not None:
+            behind = self.background()
+            simple = colours.shape[2] == 1 and len(set(behind)) == 1
+            colours = deep.over(colours, alpha, behind[:1] if simple else behind)
+        return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
 
-            known: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        except ImportError as fault:
-            raise self.fault("sRGB", "a colour profile, and a Pillow without LittleCMS", "convert it first") from fault
-        except (OSError, ImageCms.PyCMSError):
-            return None
-        if known.profile.xcolor_space.strip() != colours.mode or "sRGB" in (known.profile.profile_description or ""):
-            return None
-        try:
-            intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-            target = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(colours, known, target, renderingIntent=intent, outputMode="RGB")
-        except ImageCms.PyCMSError:
-            return None
+    def background(self) -> tuple[int, int, int]:
+        """What shows through.
+
+        Raises:
+            InputFileError: nobody said.
+        """
+        if self.options.background is None:
+            raise refused(self.name, "an opaque picture", "alpha", self.advice)
+        return colour(self.options.background)
 
     def flatten(self, colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
         """Without alpha: nothing of the picture is lost, or the background shows through."""
@@ -177,9 +185,7 @@ class _Image:
 
         if alpha is None or alpha.getextrema() == (255, 255):
             return colours
-        if self.options.background is None:
-            raise self.fault("an opaque picture", "alpha", self.advice)
-        red, green, blue = colour(self.options.background)
+        red, green, blue = self.background()
         if colours.mode == "L" and red == green == blue:
             return Image.composite(colours, Image.new("L", colours.size, red), alpha)
         return Image.composite(colours.convert("RGB"), Image.new("RGB", colours.size, (red, green, blue)), alpha)
@@ -190,34 +196,22 @@ class _Item(_Image):
 
     advice = "make it opaque first"
 
-    def check_deep(self, image: Image.Image) -> None:
-        if not image.mode.startswith("I") or "transparency" in image.info:
-            raise self.fault("samples of 8 bits, or opaque grey of 16", "others of 16", "convert it first")
+    def check_deep(self, image: Image.Image, facts: Facts) -> None:
+        if not deep.is_deep(image) or facts.key is not None:
+            raise refused(self.name, "samples of 8 bits, or opaque grey of 16", f"others of {facts.depth}")
 
-    def deep_grey(self, image: Image.Image) -> Array:
-        return np.asarray(image).astype(np.uint16)
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Whether the file's samples have 16 bits, also where Pillow would reduce them to 8 by itself."""
-    if _DEEP.search(image.mode):
-        return True
-    for entry in getattr(image, "tile", ()):
-        arguments = entry[3] if isinstance(entry[3], tuple) else (entry[3],)
-        if any(isinstance(value, str) and _DEEP.search(value) for value in arguments):
-            return True
-        # The reader of .ppm and .pgm is given the largest sample.
-        if entry[0].startswith("ppm") and any(isinstance(value, int) and value > 255 for value in arguments):
-            return True
-    return False
+    def deep_grey(self, samples: Array, facts: Facts) -> Array:
+        return samples[..., 0]
 
 
 def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """(Colours as L, RGB, CMYK or another mode without alpha, alpha as L or None)."""
+    """(Colours as L, RGB or CMYK, alpha as L or None)."""
     if "transparency" in image.info or image.mode in ("PA", "RGBa", "La"):
         image = image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
-    elif image.mode in ("1", "P"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "LA", "RGBA", "CMYK"):
+        image = image.convert("RGB")
     if image.mode not in ("LA", "RGBA"):
         return image, None
     return image.convert(image.mode[:-1]), image.getchannel("A")
