@@ -37,8 +37,14 @@ class DenseFamily(FactorizedFamily):
 
 
 def layout_of(trained: TrainedRun) -> Dense:
-    """How the items and latents of a run are laid out."""
-    return Dense(trained.contract, channels=int(trained.provenance["network"]["latent"]))
+    """How the items and latents of a run are laid out.
+
+    A range of floats that was measured on files is widened, since it is that of the training items; one that somebody
+    said stays.
+    """
+    layout = Dense(trained.contract, channels=int(trained.provenance["network"]["latent"]))
+    request = trained.provenance["data"]["request"]
+    return layout.widened() if request is not None and request["range"] is None else layout
 
 
 FAMILY = DenseFamily()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 from latentwire.export import measure, quantize
 from latentwire.export.errors import ExportError
 from latentwire.export.factorized import fit
-from latentwire.export.factorized.layout import Dense, Family
+from latentwire.export.factorized.layout import RANGE_MARGIN, Dense, Family
 from latentwire.export.factorized.pack import build_pack, build_unpack
 from latentwire.export.factorized.transforms import Analysis, Synthesis, to_onnx
 from latentwire.export.factorized.verify import MSE_LIMIT, RATE_LIMIT, ItemVerifier, Reference
@@ -24,6 +25,7 @@ from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.publish import Models, Publication, publish
 from latentwire.export.transforms import freeze
 from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.errors import SettingError
 
 HOLDOUT_SHARE = 0.2
 GOLDEN_ITEMS = 16
@@ -56,6 +58,7 @@ def export_codec(
     calibration: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda _: None,
+    range_margin: float = RANGE_MARGIN,
 ) -> Exported:
     """Turn any pair of torch modules into a bundle: measure, fit, export, quantize, assemble, verify, write.
 
@@ -77,17 +80,21 @@ def export_codec(
         calibration: provenance of ``data``, any JSON.
         overwrite: replace a bundle that is there.
         on_stage: told what is done next, in a few words.
+        range_margin: without ``family``, of floats: the codec takes values that lie beyond the smallest and largest of
+            the calibration items by this part of their span; 0 for none.
 
     Raises:
         ExportError: a module cannot be exported, or the data does not fit; names which and why.
-        SettingError: unknown precisions.
+        SettingError: unknown precisions, or a margin below 0.
         QuantizationError: int8 cannot stay within its limits.
         ParityError: the finished bundle fails its own verification.
     """
     check_precisions(precisions)
+    if not 0 <= range_margin < math.inf:
+        raise SettingError(f"expected a margin of the range from 0, found {range_margin!r}")
     items, held = split(data, holdout)
     encoder, decoder = freeze(encoder, "encoder"), freeze(decoder, "decoder")
-    family = family or default_family(encoder, items)
+    family = family or default_family(encoder, items, range_margin)
     family.contract.validate(items)
     family.contract.validate(held)
     reference = Reference(Analysis(family, encoder), Synthesis(family, decoder))
@@ -130,15 +137,15 @@ def split(data: Array, holdout: Array | None) -> tuple[Array, Array]:
     return data[:-kept][:MAX_CALIBRATION], data[-kept:]
 
 
-def default_family(encoder: nn.Module, items: Array) -> Dense:
-    """Vectors of the dtype at hand, channels read off the encoder."""
+def default_family(encoder: nn.Module, items: Array, margin: float = RANGE_MARGIN) -> Dense:
+    """Vectors of the dtype at hand, channels read off the encoder; see `export_codec` for the margin."""
     if items.ndim != 2:
         raise ExportError(f"expected items [N, D] for the dense family, found shape {list(items.shape)}; give family=")
     contract = ItemContract.of(items)
     whole = contract.dtype != "float32"
     if not whole:
         contract = replace(contract, range=(float(items.min()), float(items.max())))
-    family = Dense(contract, channels=1, network_range=(0.0, 1.0) if whole else None)
+    family = Dense(contract, channels=1, network_range=(0.0, 1.0) if whole else None).widened(margin)
     with torch.no_grad():
         latents = encoder(family.normalize(torch.tensor(items[:2])))
     if latents.ndim != 2:

@@ -7,17 +7,20 @@ never ask which one they serve.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 
 from latentwire.export.graph import Op, Value
-from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.contract import ItemContract, dtype_range
 from latentwire.runtime.wire import Limits
 
 MAX_ITEMS = 65535
 ITEM_LIMITS = Limits((MAX_ITEMS,))
+RANGE_MARGIN = 0.05
+"""Part of the span of calibration data that a range of floats is wider on each side: a sensor's next day is never quite
+inside of its last one."""
 
 
 class Family(Protocol):
@@ -78,6 +81,23 @@ class Dense:
     def latent_shape(self) -> tuple[int | str, ...]:
         """[items, C]."""
         return ("items", self.channels)
+
+    def widened(self, margin: float = RANGE_MARGIN) -> Dense:
+        """The same for a range of floats that is wider on each side by a part of its span; integers stay as they are.
+
+        Values that were inside mean the same to the networks. What is outside of what they were trained on is taken,
+        and comes back as well as they can make it.
+        """
+        low, high = self.contract.range
+        if self.contract.dtype != "float32" or not margin:
+            return self
+        least, most = dtype_range(self.contract.dtype)
+        wide = max(low - margin * (high - low), least), min(high + margin * (high - low), most)
+        seen = self.network_range
+        if seen is not None:
+            scale = (seen[1] - seen[0]) / (high - low)
+            seen = seen[0] - (low - wide[0]) * scale, seen[1] + (wide[1] - high) * scale
+        return replace(self, contract=replace(self.contract, range=wide), network_range=seen)
 
     def normalize(self, items: torch.Tensor) -> torch.Tensor:
         """[N, D] of the contract's dtype -> float32 [N, D]."""

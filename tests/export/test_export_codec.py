@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,9 +13,12 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from latentwire.export import ExportError, QuantizationError, export_codec
+from latentwire.export.dense.family import layout_of
+from latentwire.export.factorized import Dense
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle.bundle import open_bundle
-from latentwire.runtime.errors import SettingError
+from latentwire.runtime.contract import ItemContract, dtype_range
+from latentwire.runtime.errors import InputRangeError, SettingError
 
 CHANNELS = 20
 
@@ -111,6 +115,53 @@ class Failing(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if bool(x.sum() > 0) else -x
+
+
+def float_digits() -> np.ndarray:
+    return (load_digits().images.reshape(-1, 64) / 4 - 2).astype(np.float32)
+
+
+def test_a_codec_of_floats_takes_values_a_little_beyond_those_it_was_fitted_to(tmp_path):
+    items = float_digits()
+    modules = pca_modules(items)
+    narrow = export_codec(*modules, items, tmp_path / "narrow", range_margin=0)
+    wide = export_codec(*modules, items, tmp_path / "wide")
+    assert narrow.codec_id == wide.codec_id, "tables and packets are the same"
+    encoders = [Encoder(exported.path) for exported in (narrow, wide)]
+    assert [encoder.contract.range for encoder in encoders] == [(-2, 2), (-2.2, 2.2)]
+    assert encoders[0].encode(items[:9]) == encoders[1].encode(items[:9])
+    items[3] = np.where(items[3] > 1, 2.15, items[3])
+    with pytest.raises(InputRangeError, match="item 3"):
+        encoders[0].encode(items[:9])
+    outside = Decoder(wide.path).decode(encoders[1].encode(items[:9], 255))[3]
+    assert np.abs(outside - items[3]).mean() < 0.3 and outside.max() > 2
+    with pytest.raises(SettingError, match="margin"):
+        export_codec(*modules, items, tmp_path / "none", range_margin=-1)
+
+
+def test_a_wider_range_means_the_same_to_the_networks():
+    values = torch.tensor([[-3.0, 0.25, 5.0]])
+    for seen in ((0.0, 1.0), (-1.0, 1.0), None):
+        layout = Dense(ItemContract("float32", ("items", 3), (-3.0, 5.0)), 2, network_range=seen)
+        wider = layout.widened(0.25)
+        assert wider.contract.range == (-5.0, 7.0)
+        torch.testing.assert_close(wider.normalize(values), layout.normalize(values))
+        torch.testing.assert_close(wider.scale(layout.normalize(values)), values)
+    whole = Dense(ItemContract("float32", ("items", 3), dtype_range("float32")), 2, network_range=None)
+    assert whole.widened() == whole, "there is nothing beyond"
+    digits = Dense(ItemContract("uint8", ("items", 3), (0, 16)), 2)
+    assert digits.widened() is digits, "grey levels end where they end"
+
+
+@pytest.mark.parametrize(
+    ("request_of", "expected"),
+    [({"range": None}, (-2.2, 2.2)), ({"range": [-2, 2]}, (-2, 2)), (None, (-2, 2))],
+    ids=["measured", "said", "from memory"],
+)
+def test_of_a_run_only_a_range_that_was_measured_is_widened(request_of, expected):
+    contract = ItemContract("float32", ("items", 3), (-2.0, 2.0))
+    provenance = {"data": {"request": request_of}, "network": {"latent": 2}}
+    assert layout_of(SimpleNamespace(contract=contract, provenance=provenance)).contract.range == expected
 
 
 def test_a_module_that_cannot_be_exported_is_named(tmp_path):
