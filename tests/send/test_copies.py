@@ -1,5 +1,6 @@
 """A spool that was copied, as images of SD cards and snapshots are: two devices give one name to different packets."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from receiver import Receiver
+from services import in_thread, until
 
 from latentwire.runtime import Decoder
 from latentwire.runtime.send import Event
@@ -18,7 +20,7 @@ from latentwire.runtime.send.link import Accepted, Busy, Conflict, Parcel
 from latentwire.runtime.send.retry import put_back
 from latentwire.runtime.send.spool import CONFLICT, Bounds, Spool
 from latentwire.runtime.send.view import read_refused
-from latentwire.runtime.wire import Envelope, Keys
+from latentwire.runtime.wire import Envelope, Keys, draw_key
 
 CODEC = "c0" * 32
 
@@ -216,3 +218,42 @@ def test_a_full_spool_still_gives_other_names(tmp_path):
         spool.add(lambda name, sequence: Parcel(Envelope("gate-3", name, sequence), bytes(200)))
     assert spool.rename(0, lambda parcel, _: parcel.body) == spool.id
     spool.close()
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_two_copies_and_the_service_itself(make, items, tmp_path, sealed):
+    """What the sink holds at the end is every item once, named by whichever copy had it."""
+    draw_key(tmp_path / "keys", "gate-3")
+    keys = Keys.load(tmp_path / "keys") if sealed else None
+    with in_thread(tmp_path / "service", keys=tmp_path / "keys") as service:
+        before = make(Link(Busy("away")), keys=keys)
+        put(before, items, range(2))
+        before.close(0)
+        shutil.copy(tmp_path / "spool", tmp_path / "copy")
+        first, second = make(service.url, keys=keys), make(service.url, keys=keys, spool=tmp_path / "copy")
+        put(first, items, range(10, 14))
+        assert first.flush(30)
+        put(second, items, range(20, 26))
+        assert second.flush(30)
+        until(lambda: len(service.files(".json")) == 12)
+        notes = [json.loads(content) for content in service.files(".json").values()]
+        numbers = [note["notes"][0]["number"] for note in notes]
+        assert sorted(numbers) == [0, 1, *range(10, 14), *range(20, 26)]
+        assert second.status().conflicts >= 1 and first.status().conflicts == 0
+        assert service.metric("latentwire_packets_accepted_total") == 12
+
+
+def test_what_the_service_refuses_it_names(make, items, tmp_path):
+    """Of another codec: set aside at once, and put back when the service has learned it."""
+    with in_thread(tmp_path / "service", bundles=("photo",)) as service:
+        sender = make(service.url)
+        put(sender, items, [0])
+        assert sender.flush(30)
+        assert (sender.status().refused, sender.status().waiting) == (1, 0)
+        sender.close()
+    (refused,) = read_refused(tmp_path / "spool")
+    assert refused.error == "CodecError"
+    put_back(tmp_path / "spool")
+    with in_thread(tmp_path / "service", bundles=("photo", "mnist")) as service:
+        sender = make(service.url)
+        assert sender.flush(30) and (sender.status().sent, sender.status().refused) == (1, 0)
