@@ -8,6 +8,7 @@
           InputRangeError                     a value outside the range, or not a number
           InputLimitError                     more items (pixels, samples) than one packet may hold
           InputFileError                      a file of items that cannot be read
+            InputChoiceError                    a picture that can be read once an option says how
         SettingError (ValueError)           quality, budget, profile or limit out of its range             exit code 2
         BudgetError (ValueError)            not even quality 0 fits into max_bytes                         exit code 3
         FolderError                         some of a folder's files failed, the others are done           exit code 3
@@ -122,6 +123,10 @@ class InputLimitError(InputError):
 
 class InputFileError(InputError):
     """A file of items that cannot be read."""
+
+
+class InputChoiceError(InputFileError):
+    """A picture that can be read once an option says how: what shows through it, or that 8 bits are enough."""
 
 
 class SettingError(LocalError, ValueError):

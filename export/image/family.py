@@ -19,6 +19,7 @@ from latentwire.export.publish import Publication
 from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
 from latentwire.runtime.contract import Array, ItemContract
+from latentwire.runtime.errors import InputFileError
 from latentwire.runtime.files import read_pictures
 from latentwire.train.image import ImageNetwork, load_image_run, options_of
 
@@ -43,12 +44,17 @@ class ImageFamily:
         data = trained.provenance["data"]
         source = existing(request.calibrate or Path(data["train"]), "--calibrate")
         reading = options_of(data)
-        pictures = read_pictures(source, reading)
+        bad: list[InputFileError] = []  # as in training, which may have had them too
+        pictures = read_pictures(source, reading, bad)
         held_at = request.holdout or (Path(data["validation"]) if data["validation"] else None)
         if held_at is not None:
-            held = read_pictures(existing(held_at, "--holdout"), reading)
+            also: list[InputFileError] = []
+            held = read_pictures(existing(held_at, "--holdout"), reading, also)
+            bad += also
         else:
             held, pictures = pictures[::20], [picture for at, picture in enumerate(pictures) if at % 20] or pictures
+        for fault in bad:
+            request.on_stage(f"skipped: {fault}")
         return export_image(
             trained.network,
             spread(pictures, FIT_PICTURES),

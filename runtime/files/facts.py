@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.errors import InputChoiceError, InputFileError
 from latentwire.runtime.files import tiff
 from latentwire.runtime.files.arrays import Source
 from latentwire.runtime.files.boxes import Coded, of_heif, of_jpeg2000
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FULL = 65535
+_Error = TypeVar("_Error", bound=InputFileError)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,15 @@ def facts_of(image: Image.Image, file: BinaryIO, name: Source) -> Facts:
 
 def refused(name: Source, expected: str, found: str, advice: str = "convert it first") -> InputFileError:
     """The error of a picture that could only be shown wrong."""
-    error = InputFileError(f"{name}: expected {expected}, found {found}: {advice}")
+    return _about(name, InputFileError(f"{name}: expected {expected}, found {found}: {advice}"))
+
+
+def undecided(name: Source, expected: str, found: str, advice: str) -> InputChoiceError:
+    """The error of a picture that an option would let in."""
+    return _about(name, InputChoiceError(f"{name}: expected {expected}, found {found}: {advice}"))
+
+
+def _about(name: Source, error: _Error) -> _Error:
     error.file = str(name)
     return error
 

@@ -23,7 +23,7 @@ from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import InputError, InputLimitError, MissingExtraError, SettingError
 from latentwire.runtime.files import deep
 from latentwire.runtime.files.arrays import Source, bad_file
-from latentwire.runtime.files.facts import Facts, facts_of, refused
+from latentwire.runtime.files.facts import Facts, facts_of, refused, undecided
 from latentwire.runtime.files.openers import open_picture
 from latentwire.runtime.files.profiles import look_of
 from latentwire.runtime.wire import Limits
@@ -137,7 +137,7 @@ class _Image:
         """Whether samples of more than 8 bits may be read."""
         if self.options.depth != 8:
             found = f"samples of {facts.depth}"
-            raise refused(self.name, "samples of 8 bits", found, "ask for the upper 8 (--depth 8)")
+            raise undecided(self.name, "samples of 8 bits", found, "ask for the upper 8 (--depth 8)")
 
     def needs_all_bits(self, image: Image.Image, facts: Facts) -> bool:
         """Whether the upper 8 bits, which Pillow reads of colours, are too few to go by.
@@ -176,7 +176,7 @@ class _Image:
             InputFileError: nobody said.
         """
         if self.options.background is None:
-            raise refused(self.name, "an opaque picture", "alpha", self.advice)
+            raise undecided(self.name, "an opaque picture", "alpha", self.advice)
         return colour(self.options.background)
 
     def flatten(self, colours: Image.Image, alpha: Image.Image | None) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.errors import InputChoiceError, InputFileError
 from latentwire.runtime.files.arrays import NPY_MAGIC, array_from, bad_file, holds_array
 from latentwire.runtime.files.formats import RAW_SUFFIXES, image_files
 from latentwire.runtime.files.images import PLAIN, PictureOptions, pixels_from
@@ -69,23 +69,50 @@ def picture_from(file: BinaryIO, name: str, options: PictureOptions) -> Array:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def read_pictures(source: Path, options: PictureOptions = PLAIN) -> list[Array]:
+def read_pictures(
+    source: Path, options: PictureOptions = PLAIN, bad: list[InputFileError] | None = None
+) -> list[Array]:
     """Like `each_picture`, all in memory."""
-    return list(each_picture(source, options))
+    return list(each_picture(source, options, bad))
 
 
-def each_picture(source: Path, options: PictureOptions = PLAIN) -> Iterator[Array]:
+def each_picture(
+    source: Path, options: PictureOptions = PLAIN, bad: list[InputFileError] | None = None
+) -> Iterator[Array]:
     """A picture, or all pictures below a folder in order of their paths, in colour: uint8 [H, W, 3] each.
 
     A grey picture becomes three equal channels.
+
+    Args:
+        source: a file or a folder.
+        options: what may be done to pictures.
+        bad: files of a folder that are damaged, or that nobody could show for certain, are left out and their errors
+            put here, as long as there are no more of them than of the others; None takes the first for an error.
+            Those that an option would let in are errors in any case.
 
     Raises:
         InputFileError: there are none, or one cannot be read or not without losing something; names it.
         MissingExtraError: see `load_picture`.
         SettingError: see `load_picture`.
     """
+    good, faults = 0, [] if bad is None else bad
     for path in image_files(source, below=True) if source.is_dir() else [source]:
-        yield in_colour(load_picture(path, options), path)
+        try:
+            picture = in_colour(load_picture(path, options), path)
+        except InputChoiceError:
+            raise
+        except InputFileError as fault:
+            if bad is None or not source.is_dir():
+                raise
+            faults.append(fault)
+            continue
+        good += 1
+        yield picture
+    if len(faults) > good:
+        raise InputFileError(
+            f"{source}: expected pictures, most of which can be read, found {len(faults)} that cannot beside "
+            f"{good} that can; the first of them: {faults[0]}"
+        )
 
 
 def in_colour(picture: Array, name: Path) -> Array:

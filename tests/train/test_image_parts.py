@@ -1,5 +1,7 @@
 """The image family's parts: integer layers against int64, knots, curves of rate, what is counted and what is judged."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from latentwire.runtime.errors import InputFileError, InputShapeError
+from latentwire.runtime.errors import InputChoiceError, InputFileError, InputShapeError
 from latentwire.runtime.files import PictureOptions
 from latentwire.train.errors import SettingsError
 from latentwire.train.image.cost import cost_of, width_for
@@ -175,6 +177,30 @@ def test_a_cut_file_is_named(tmp_path) -> None:
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputFileError, match=r"cut\.png"):
         read_photos(tmp_path)
+
+
+def test_files_that_cannot_be_read_are_left_out_as_if_they_were_not_there(tmp_path) -> None:
+    from PIL import Image
+
+    for level in range(4):
+        Image.effect_noise((64, 64), 10 * level).save(tmp_path / f"{level}.png")
+    clean = read_material(tmp_path, None)
+    content = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "1 cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "2 text.jpg").write_text("no picture")
+    Image.new("CMYK", (64, 64)).save(tmp_path / "3 inks.tif")
+    material = read_material(tmp_path, None)
+    assert material.digest() == clean.digest()
+    assert [Path(str(fault.file)).name for fault in material.bad] == ["1 cut.png", "2 text.jpg", "3 inks.tif"]
+    both = read_material(tmp_path, tmp_path)
+    assert len(both.held) == 4 and len(both.bad) == 6
+    Image.new("RGBA", (64, 64)).save(tmp_path / "4.png")
+    with pytest.raises(InputChoiceError, match=r"4\.png: expected an opaque picture, found alpha"):
+        read_material(tmp_path, None)
+    (tmp_path / "4.png").write_text("no picture")
+    (tmp_path / "5.png").write_text("no picture")
+    with pytest.raises(InputFileError, match=r"found 5 that cannot beside 4 that can; the first of them: .*1 cut\.png"):
+        read_material(tmp_path, None)
 
 
 def test_every_20th_picture_is_held_back(tmp_path) -> None:

@@ -18,6 +18,7 @@ from latentwire.train import load_run as load_dense_run
 from latentwire.train.cli import train as train_command
 from latentwire.train.errors import DivergedError, RunError, SettingsError
 from latentwire.train.image import ImageSettings, load_image_run, resume, train, write_run
+from latentwire.train.image.photos import read_material
 from latentwire.train.image.run import new_network, settings_of
 from latentwire.train.image.weights import load_initial
 from latentwire.train.run import read_document
@@ -51,6 +52,25 @@ def image(*arguments: object) -> Result:
 def require_equal(first: Path, second: Path) -> None:
     for name in ("checkpoint.safetensors", "metrics.jsonl", "run.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_cut_picture_does_not_end_a_run_and_is_counted(photos: Path, tmp_path: Path) -> None:
+    mixed, out = tmp_path / "mixed", tmp_path / "run"
+    shutil.copytree(photos, mixed)
+    clean, content = read_material(mixed, None).digest(), (mixed / "0.png").read_bytes()
+    (mixed / "1 cut.png").write_bytes(content[: len(content) // 2])
+    result = image("--data", mixed, "--out", out, *OPTIONS.split(), "--steps", 1, "--validations", 1)
+    assert result.exit_code == 0, result.output
+    assert "skipped: " in result.stderr and "1 cut.png" in result.stderr
+    document = read_document(out)
+    assert document["data"]["skipped"] == 1 and document["data"]["sha256"] == clean
+    (out / "run.json").write_text(json.dumps({**document, "finished": False}))
+    assert resume(out)["finished"]
+    (mixed / "1 cut.png").write_bytes(content)
+    (out / "run.json").write_text(json.dumps({**document, "finished": False}))
+    with pytest.raises(RunError, match="was started on other pictures"):
+        resume(out)
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ class Material:
 
     train: list[Tensor]
     held: list[Tensor]
+    bad: tuple[InputFileError, ...] = ()
+    """Why files were left out."""
 
     def digest(self) -> str:
         """SHA-256 over all sizes and pixels, in order."""
@@ -42,30 +44,34 @@ class Material:
 def read_material(data: Path, validation: Path | None, options: PictureOptions = PLAIN) -> Material:
     """The pictures below ``data``, and those below ``validation``; every 20th of ``data`` is held back if that is None.
 
-    A single picture is for both.
+    A single picture is for both. Files that are damaged are left out, as if they were not there.
 
     Raises:
-        InputFileError: a folder has no pictures, or one cannot be read; names it.
+        InputFileError: a folder has no pictures, more that cannot be read than others, or one that an option would let
+            in.
         SettingError: see `read_photos`.
     """
-    photos = read_photos(data, options)
+    bad: list[InputFileError] = []
+    photos = read_photos(data, options, bad)
     if validation is not None:
-        return Material(photos, read_photos(validation, options))
-    return Material([photo for at, photo in enumerate(photos) if at % HELD_BACK] or photos, photos[::HELD_BACK])
+        also: list[InputFileError] = []
+        return Material(photos, read_photos(validation, options, also), (*bad, *also))
+    kept = [photo for at, photo in enumerate(photos) if at % HELD_BACK] or photos
+    return Material(kept, photos[::HELD_BACK], tuple(bad))
 
 
-def read_photos(source: Path, options: PictureOptions = PLAIN) -> list[Tensor]:
+def read_photos(source: Path, options: PictureOptions = PLAIN, bad: list[InputFileError] | None = None) -> list[Tensor]:
     """A picture, or all pictures below a folder in order of their paths: uint8 [3, H, W] each.
 
-    They are read as for encoding (`latentwire.runtime.files`); grey ones become three equal channels.
+    They are read as for encoding (`latentwire.runtime.files`); grey ones become three equal channels. With ``bad``,
+    files that cannot be read are left out and their errors put there.
 
     Raises:
         InputFileError: there are none, or one cannot be read or not without losing something; names it.
         SettingError: ``options`` name an unknown colour.
     """
-    return [
-        torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C")) for picture in each_picture(source, options)
-    ]
+    pictures = each_picture(source, options, bad)
+    return [torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C")) for picture in pictures]
 
 
 def options_of(source: Mapping[str, Any]) -> PictureOptions:

@@ -31,6 +31,8 @@ from latentwire.train.settings import change, from_json, to_json
 
 FAMILY = "image"
 PLOT_FILE = "rate.png"
+NAMED = 20
+"""Files that cannot be read are named one by one, up to this many."""
 WARM_CROPS = 256
 """Crops whose principal components the networks start from: 65 536 patches or more, for 768 dimensions."""
 
@@ -77,7 +79,7 @@ def train(
     Raises:
         RunError: the folder already holds a run, ``initial`` is of another shape, or there is no CUDA device.
         SettingsError: one part is to learn, and ``initial`` is not there or has other trade-offs.
-        InputError: a picture cannot be read, or none is large enough.
+        InputError: more pictures cannot be read than can, an option would let one in, or none is large enough.
         DivergedError: a loss is not finite.
     """
     require_no_run(out, "continue it with --resume, or choose another folder")
@@ -87,6 +89,7 @@ def train(
     if initial is not None:
         load_initial(network, initial)
     material = read_material(data, validation, reading)
+    _report_bad(material, report)
     document = _description(settings)
     report(Cost(**document["cost"]).render())
     loop = _prepared_loop(network, material, settings, report, initial=initial)
@@ -97,6 +100,7 @@ def train(
             **{name: None if path is None else str(path.resolve()) for name, path in origin.items()},
             **{name: value for name in ASKED if (value := getattr(reading, name)) is not None},
             "pictures": [len(material.train), len(material.held)],
+            **({"skipped": len(material.bad)} if material.bad else {}),
             "sha256": material.digest(),
         },
     }
@@ -128,8 +132,8 @@ def resume(
         threads: how many to go on with, if not as the run began.
 
     Raises:
-        RunError: there is no image run, or the pictures are others.
-        InputError: a picture cannot be read.
+        RunError: there is no image run, or the pictures are others, also because one can no longer be read.
+        InputError: more pictures cannot be read than can, or an option would let one in.
         DivergedError: a loss is not finite.
     """
     document = read_image_document(out)
@@ -139,6 +143,7 @@ def resume(
     settings = replace(settings, device=device or settings.device, threads=threads or settings.threads)
     held_at = validation or (Path(source["validation"]) if source["validation"] else None)
     material = read_material(data or Path(source["train"]), held_at, options_of(source))
+    _report_bad(material, report)
     if material.digest() != source["sha256"]:
         raise RunError(f"{out} was started on other pictures: their pixels or their order changed")
     saved, network = out / CHECKPOINT_FILE, new_network(settings)
@@ -338,6 +343,14 @@ def _prepared_loop(
         if fresh:
             _first_weights(network, crops, settings, initial, report)
         return ImageLoop(network, crops, held, settings, device)
+
+
+def _report_bad(material: Material, report: Report) -> None:
+    """Which files were left out, and why."""
+    for fault in material.bad[:NAMED]:
+        report(f"skipped: {fault}")
+    if len(material.bad) > NAMED:
+        report(f"skipped: {len(material.bad) - NAMED} more that cannot be read")
 
 
 def _first_weights(
