@@ -14,7 +14,7 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-.PHONY: demo check test matrix faults page lint style imports types format setup clean FORCE
+.PHONY: demo check test matrix faults page audit sbom lint style imports types format setup clean FORCE
 
 demo: setup
 	$(BIN)/latentwire demo
@@ -55,6 +55,18 @@ build/page/installed: $(NPM)/package-lock.json
 	cd build/npm && npm ci --ignore-scripts --omit=dev --no-audit --no-fund --silent
 	cp $(addprefix build/npm/node_modules/onnxruntime-web/dist/,$(ASSETS)) build/page
 	touch $@
+
+# Known weaknesses of what is installed; ends with an error of its own where no source of advisories can be asked.
+audit: setup
+	$(BIN)/python tests/packaging/audit.py requirements-device.txt constraints.txt
+
+# What is in it, as CycloneDX: what a device installs, each wheel with its hash; and all extras.
+sbom: setup
+	mkdir -p build/sbom
+	$(BIN)/cyclonedx-py requirements requirements-device.txt --pyproject pyproject.toml --mc-type library \
+	    --output-reproducible --of JSON -o build/sbom/latentwire-device.cdx.json
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml --mc-type library \
+	    --output-reproducible --of JSON -o build/sbom/latentwire-all.cdx.json
 
 lint: style imports types
 

@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = ("export", "runtime", "train")
 CODECS = "artifacts"
 BESIDE = ("benchmarks", "docs", "examples", "tests")
-FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "constraints.txt")
-FILES += (".pre-commit-config.yaml", "pyproject.toml")
+FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "SECURITY.md")
+FILES += ("constraints.txt", "requirements-device.txt", ".pre-commit-config.yaml", "pyproject.toml")
 LEFT_OVER = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
 MEGABYTE = 1_000_000
 
