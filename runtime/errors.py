@@ -8,7 +8,7 @@
           InputRangeError                     a value outside the range, or not a number
           InputLimitError                     more items (pixels, samples) than one packet may hold
           InputFileError                      a file of items that cannot be read
-            InputChoiceError                    a picture that can be read once an option says how
+            InputChoiceError                    a picture that can be read once an option says how         exit code 3
         SettingError (ValueError)           quality, budget, profile or limit out of its range             exit code 2
         BudgetError (ValueError)            not even quality 0 fits into max_bytes                         exit code 3
         FolderError                         some of a folder's files failed, the others are done           exit code 3
