@@ -10,7 +10,7 @@ digits = Decoder("mnist").decode(packet)  # bytes -> uint8 [N, 784]
 
 from typing import TYPE_CHECKING
 
-from latentwire.runtime.bundle import Bundle, open_bundle
+from latentwire.runtime.bundle import Bundle, Trust, open_bundle
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.encoder import Encoder
@@ -50,6 +50,7 @@ __all__ = [
     "Status",
     "Tile",
     "TiledPicture",
+    "Trust",
     "__version__",
     "check_packet",
     "frame",
