@@ -51,7 +51,6 @@ from latentwire.export.image.pack import SYMBOL_LIMIT
 from latentwire.export.image.tables import HYPER_PATCH, HYPER_ZERO, PATCH, SIXTEENTHS, ImageTables
 from latentwire.runtime.wire import MAX_STEPS, Limits, Status, cost_of_pictures
 
-
 BLOCK = HYPER_PATCH // PATCH
 """Positions of latents in one of hyper-latents, each way."""
 

@@ -4,6 +4,11 @@ A damaged packet does not lose its neighbours. The reader first looks whether th
 one should end, and otherwise searches for the next frame whose packet states the same length as the
 frame and has a checksum that holds.
 
+Where the next frame is in its place, the damaged one may still have lost its tail to frames that are intact: written
+over it, or moved up into the place of bytes that are gone. They are found where one behind the other, each with its
+magic and a checksum that holds, ends exactly where the damaged frame does. What looks like a frame elsewhere in a
+damaged packet is taken for its content, and stays unread: it was never sent.
+
 In the place of a packet there can be a tile of a larger picture: a packet behind a header of its own (see `tiles`).
 """
 
@@ -154,6 +159,12 @@ class _Window:
         found = _ANY_MAGIC.search(self._bytes, start)
         return -1 if found is None else found.start()
 
+    def magics_before(self, stop: int, first: int) -> Iterator[int]:
+        """Where a magic begins, from the last one before ``stop`` down to ``first``; a part at a time."""
+        for end in range(stop, first, -CHUNK):
+            found = _ANY_MAGIC.finditer(self._bytes, max(first, end - CHUNK), min(end + 1, stop))
+            yield from reversed([match.start() for match in found])
+
     def __len__(self) -> int:
         return len(self._bytes)
 
@@ -207,8 +218,28 @@ def _skip(window: _Window, fault: RemoteError, max_packet: int) -> int:
         magic_at = end + LENGTH.size
         follows = window.fill(magic_at + len(MAGIC)) and window.view(magic_at, magic_at + len(MAGIC)) in _MAGICS
         if follows or len(window) == end:
-            return window.drop(end)
+            return window.drop(_tail(window, end, max_packet))
     return _search(window, max_packet)
+
+
+def _tail(window: _Window, end: int, max_packet: int) -> int:
+    """Where intact frames begin, one behind the other, that end at ``end``; ``end`` itself if there are none.
+
+    From the last one to the first. Checking a candidate costs as many bytes as it has: as many as the damaged frame has
+    may be spent four times.
+    """
+    allowance = 4 * end
+    starts = {end}
+    for magic in window.magics_before(end, 2 * LENGTH.size):
+        start = magic - LENGTH.size
+        length = window.length_at(start)
+        if magic + length not in starts or length > allowance:
+            continue
+        fault = _fault(window, start, max_packet)
+        if fault is None:
+            starts.add(start)
+        allowance -= length if fault is None or isinstance(fault, ChecksumError) else 0
+    return min(starts)
 
 
 def _search(window: _Window, max_packet: int) -> int:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from latentwire.runtime.errors import ChecksumError, LimitError, SettingError, TruncatedError
 from latentwire.runtime.wire import stream
-from latentwire.runtime.wire.packet import Header, check_checksum, write_packet
+from latentwire.runtime.wire.packet import Header, check_checksum, width_for, write_packet
 from latentwire.runtime.wire.stream import Damaged, Packet, frame, is_packet, read_stream, write_stream
+from latentwire.runtime.wire.tiles import Tile
 
 
 def make_packets(count: int, seed: int = 0) -> list[bytes]:
@@ -118,6 +119,59 @@ def test_a_damaged_packet_cannot_smuggle_in_another():
     records = read(bytes(outer) + frame(PACKETS[1]))
     assert good(records) == [PACKETS[1]]
     assert isinstance(records[0].error, ChecksumError)
+
+
+TAILS = [[0], [1], [0, 1], [2, 3, 4], [5] * 7]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("behind", [b"", frame(PACKETS[5])])
+@pytest.mark.parametrize("lost", [24, 25, 60, 200])
+def test_intact_frames_in_the_place_of_a_damaged_ones_tail_are_found(tail, behind, lost):
+    """Whether written over it or moved up: they end where it does, and the next frame is in its place."""
+    kept = b"".join(frame(PACKETS[place]) for place in tail)
+    whole = frame(write_packet(b"abcd", 9, 1, (1,), bytes(lost + len(kept) - 19)))
+    data = whole[: len(whole) - len(kept)] + kept + behind
+    records = read(frame(PACKETS[2]) + data)
+    assert good(records)[1:] == [PACKETS[place] for place in tail] + ([PACKETS[5]] if behind else [])
+    damaged = [record for record in records if isinstance(record, Damaged)]
+    assert [(type(record.error), record.length) for record in damaged] == [(ChecksumError, len(whole) - len(kept))]
+
+
+def test_a_tile_in_the_place_of_a_tail_is_found_too():
+    tile = Tile(300, 200, 100, 40).to_bytes() + write_packet(b"abcd", 0, 1, (50, 60, 3), bytes(40))
+    whole = frame(Tile(300, 200, 0, 40).to_bytes() + write_packet(b"abcd", 0, 1, (50, 60, 3), bytes(300)))
+    records = read(whole[: len(whole) - len(frame(tile))] + frame(tile) + frame(PACKETS[1]))
+    assert good(records) == [tile, PACKETS[1]]
+
+
+def test_a_tail_longer_than_a_part_that_is_searched_at_once_is_found(monkeypatch):
+    for chunk in range(1, 40):
+        monkeypatch.setattr(stream, "CHUNK", chunk)
+        tail = frame(PACKETS[0]) + frame(PACKETS[1])
+        whole = frame(write_packet(b"abcd", 9, 1, (1,), bytes(100 + len(tail))))
+        assert good(read(whole[: len(whole) - len(tail)] + tail)) == PACKETS[:2]
+
+
+def test_tails_do_not_take_quadratic_time(monkeypatch):
+    """A damaged frame full of claims that all end where it does, and headers that agree with them."""
+    summed = []
+    data = bytearray(frame(write_packet(b"abcd", 0, 1, (1,), bytes(1 << 16))))
+    for start in range(64, len(data) - 300, 32):
+        length = len(data) - start - 4
+        claim = Header(b"aaaa", 0, 1, (1,), length, width_for(length))
+        data[start : start + 4] = length.to_bytes(4, "little")
+        data[start + 4 : start + 4 + claim.states_at] = claim.to_bytes()
+
+    def check_and_count(packet: bytes) -> None:
+        summed.append(len(packet))
+        check_checksum(packet)
+
+    monkeypatch.setattr(stream, "check_checksum", check_and_count)
+    records = read(data * 5)
+    assert good(records) == []
+    assert len(summed) > 20, "no candidate was checked at all"
+    assert sum(summed) < 6 * 5 * len(data)
 
 
 def test_a_hostile_length_is_refused_without_reading_it():
