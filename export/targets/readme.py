@@ -9,6 +9,7 @@ from string import Template
 import onnxruntime as ort
 
 from latentwire.export.targets.parts import Part, role_of
+from latentwire.export.targets.statuses import status_texts
 from latentwire.export.targets.targets import Target
 from latentwire.runtime.bundle import Manifest
 from latentwire.runtime.contract import Array
@@ -21,6 +22,8 @@ TYPES: Mapping[str, Mapping[str, str]] = {
     "float32": {"kotlin": "FLOAT", "swift": "float", "cpp": "float", "javascript": "Float32Array"},
 }
 """What each language calls the dtypes of items. ONNX Runtime's Java and Objective-C interfaces lack some of 16 bits."""
+WEB_RUNTIME = "1.30.0"
+"""The onnxruntime-web that the tests run these files in: the newest that npm has, which may be older than their own."""
 LACKING = {"android": ("uint16",), "ios": ("uint16", "int16")}
 
 
@@ -36,7 +39,10 @@ def write_readme(path: Path, target: Target, manifest: Manifest, parts: Sequence
         "size": ", ".join(str(items.shape[axis]) for axis in manifest.size_axes),
         "quality": str(manifest.default_quality),
         "golden_packet": f"q{manifest.default_quality:03d}.packet",
+        "output_shape": manifest.output.describe_shape(),
         "onnxruntime": ort.__version__,
+        "onnxruntime_web": WEB_RUNTIME,
+        **status_texts(),
         **files,
         **TYPES[manifest.input.dtype],
     }

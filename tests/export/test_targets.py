@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
-from matrix.environments import compiled
+from matrix.environments import JAVASCRIPT, compiled
 from onnxruntime.tools.ort_format_model.ort_model_processor import OrtFormatModelProcessor
 from onnxruntime.tools.reduced_build_config_parser import parse_config
 from readmes import code_blocks, run_javascript
@@ -28,6 +29,7 @@ from latentwire.export.targets.targets import target_named
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.runtime.cli.group import main
+from latentwire.runtime.wire import Status, verdict
 
 NAMES = tuple(target.name for target in TARGETS)
 BATCH = 3
@@ -282,27 +284,115 @@ def test_export_packages_too_and_the_bundle_stays_valid(digits, tmp_path):
     assert (out / "targets/android/models/encoder.fp32.ort").is_file()
 
 
+def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+
+
 def test_the_readmes_python_runs(folders):
     (block,) = code_blocks(folders / "linux-arm64", "python")
-    done = subprocess.run(
-        [sys.executable, "-c", block], cwd=folders / "linux-arm64", capture_output=True, text=True, check=False
-    )
+    done = run_python(block, folders / "linux-arm64")
     assert done.returncode == 0, done.stderr
     packet = (folders / "linux-arm64/golden/q128.packet").stat().st_size
     assert done.stdout == f"{packet} bytes, restored (16, 64)\n"
 
 
+def test_the_readmes_python_says_what_is_wrong_with_a_packet(folders):
+    (block,) = code_blocks(folders / "linux-arm64", "python")
+    hurt = block.replace('{"packet": packet}', '{"packet": np.append(packet[:-1], packet[-1] ^ 1)}')
+    done = run_python(hurt, folders / "linux-arm64")
+    assert done.returncode == 1 and "PacketError: status 7: expected the checksum in the packet" in done.stderr
+
+
 def test_the_readmes_cpp_runs(folders, tmp_path):
     (block,) = code_blocks(folders / "linux-arm64", "cpp")
-    (tmp_path / "app.cpp").write_text(block)
-    program = compiled(tmp_path, tmp_path / "app.cpp")
-    done = subprocess.run([program], cwd=folders / "linux-arm64", capture_output=True, text=True, check=True)
     packet = (folders / "linux-arm64/golden/q128.packet").stat().st_size
-    assert done.stdout == f"{packet} bytes, status 0\n"
+    hurt = block.replace("auto restored =", "packet[0].GetTensorMutableData<uint8_t>()[12] ^= 1;\n    auto restored =")
+    for name, code, said in (
+        ("app", block, (0, f"{packet} bytes, restored 16 64\n", "")),
+        ("hurt", hurt, (1, "", "status 7: expected the checksum in the packet, found another: ask for it again\n")),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "app.cpp").write_text(code)
+        program = compiled(tmp_path / name, tmp_path / name / "app.cpp")
+        done = subprocess.run([program], cwd=folders / "linux-arm64", capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == said
 
 
 def test_the_readmes_javascript_runs(folders, tmp_path):
     assert "restored [ 16, 64 ]" in run_javascript(folders / "web", tmp_path)
+
+
+def test_the_readmes_javascript_says_what_is_wrong_with_a_packet(folders, tmp_path):
+    more = """
+for (const hurt of [packet.map((byte, at) => (at === 12 ? byte ^ 1 : byte)), packet.slice(0, 4)]) {
+  try { await decode(hurt); } catch (error) { console.log(error.name, error.status, error.fault, error.message); }
+}
+"""
+    said = run_javascript(folders / "web", tmp_path, more)
+    assert "PacketError 7 CHECKSUM status 7: expected the checksum in the packet, found another" in said
+    assert "PacketError 1 TRUNCATED status 1: expected a whole packet" in said
+
+
+STATUS_LINES = {
+    ("android", "kotlin"): r"^    (?P<name>[A-Z]+)\((?P<number>\d+), \"(?P<meaning>.*)\"\)[,;]$",
+    ("linux-arm64", "python"): r"^    (?P<number>\d+): \(\"(?P<name>[A-Z]+)\", \"(?P<meaning>.*)\"\),$",
+    ("web", "javascript"): r"^  (?P<number>\d+): \[\"(?P<name>[A-Z]+)\", \"(?P<meaning>.*)\"\],$",
+}
+
+
+@pytest.mark.parametrize("place", STATUS_LINES)
+def test_statuses_in_the_code_are_those_of_the_runtime(folders, place):
+    text = "\n".join(code_blocks(folders / place[0], place[1]))
+    found = [match.groupdict() for match in re.finditer(STATUS_LINES[place], text, re.MULTILINE)]
+    told = [(int(entry["number"]), entry["name"], entry["meaning"]) for entry in found]
+    assert told == [(int(status), status.name, str(verdict(status))) for status in Status if status]
+
+
+def test_statuses_in_swift_and_cpp_are_those_of_the_runtime(folders):
+    swift = "\n".join(code_blocks(folders / "ios", "swift"))
+    numbers = dict(re.findall(r"^    case (\w+) = (\d+)$", swift, re.MULTILINE))
+    meanings = dict(re.findall(r"^        case \.(\w+): return \"(.*)\"$", swift, re.MULTILINE))
+    assert numbers == {status.name.lower(): str(int(status)) for status in Status if status}
+    assert meanings == {status.name.lower(): str(verdict(status)) for status in Status if status}
+    (cpp,) = code_blocks(folders / "linux-arm64", "cpp")
+    told = re.findall(r"^        case (\d+): return \"(.*)\";$", cpp, re.MULTILINE)
+    assert told == [(str(int(status)), str(verdict(status))) for status in Status if status]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_readme_has_the_statuses_and_the_version_that_made_its_files(folders, name):
+    text = (folders / name / "README.md").read_text(encoding="utf-8")
+    for status in Status:
+        assert (f"| {int(status)} | `{status.name}` | {verdict(status)} |" in text) if status else True
+    assert f"were made by ONNX Runtime {ort.__version__}" in text
+    pinned = {
+        "android": f'"com.microsoft.onnxruntime:onnxruntime-android:{ort.__version__}"',
+        "ios": f'onnxruntime-swift-package-manager", exact: "{ort.__version__}")',
+        "qnn": f"`pip install onnxruntime=={ort.__version__} onnxruntime-qnn`",
+        "web": f"`npm install onnxruntime-web@{tested_javascript()}`",
+        "linux-arm64": f"`pip install onnxruntime=={ort.__version__} numpy`",
+    }
+    assert pinned[name] in text
+    assert "latest" not in text
+
+
+def tested_javascript() -> str:
+    """The onnxruntime-web that the tests of this folder's files run in."""
+    return json.loads((JAVASCRIPT / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+
+
+def test_the_swift_class_is_the_one_that_was_read_by_a_swift_parser(folders):
+    """No Swift compiler is at hand: a change here has to be looked at, with one or with tree-sitter's grammar."""
+    code, example, _ = code_blocks(folders / "ios", "swift")
+    assert code == (Path(__file__).parent / "golden/Codec.swift").read_text(encoding="utf-8")
+    assert "Items(bytes: bytes, shape: [16, 64])" in example
+
+
+def test_the_decoders_status_is_what_the_code_takes_it_for(folders):
+    """64 bits, without a dimension: Kotlin casts it to Long, Swift loads an Int64, JavaScript compares with 0n."""
+    for path in folders.rglob("decoder.*.ort"):
+        status = {entry.name: entry for entry in session(path).get_outputs()}["status"]
+        assert (status.type, status.shape) == ("tensor(int64)", [])
 
 
 def test_other_languages_name_the_files_that_are_there(folders):

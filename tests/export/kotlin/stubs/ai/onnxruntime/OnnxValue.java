@@ -1,0 +1,10 @@
+package ai.onnxruntime;
+
+public interface OnnxValue extends AutoCloseable {
+    Object getValue() throws OrtException;
+
+    ValueInfo getInfo();
+
+    @Override
+    void close();
+}
