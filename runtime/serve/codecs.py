@@ -31,6 +31,10 @@ class Codec:
     beside: Decoder
     """Has one core, so that several batches run beside each other: less work in all. The same one with an
     accelerator."""
+    variant: str | None = None
+    """As it was asked for."""
+    providers: Asked = None
+    """The same."""
 
     @property
     def key(self) -> bytes:
@@ -91,7 +95,7 @@ class Codecs:
             beside = (
                 Decoder(bundle, variant=variant, profile="device", limits=limits, trust=trust) if on_cpu else decoder
             )
-            self._add(Codec(str(bundle), identity, family_for(identity), decoder, beside))
+            self._add(Codec(str(bundle), identity, family_for(identity), decoder, beside, variant, providers))
 
     def _add(self, codec: Codec) -> None:
         other = self._by_key.setdefault(codec.key, codec)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from latentwire.runtime.errors import EnvelopeError, LayoutError, RemoteError
 from latentwire.runtime.serve.codecs import Codecs
@@ -102,7 +103,7 @@ class Intake:
         if any(isinstance(record, Packet) for record in records):
             return self._stream(body, records, envelope)
         try:
-            return Batch((self.packet(body, envelope),), is_stream=False)
+            return Batch((self.named(self._opened(body, envelope), envelope),), is_stream=False)
         except RequestError:
             raise
         except RemoteError as fault:
@@ -111,10 +112,19 @@ class Intake:
     def packet(self, body: bytes, envelope: Envelope | None) -> Arrival:
         """The packet of a body that holds one and nothing else, opened where it is sealed.
 
+        A stream of one, as `latentwire encode` writes it, is as good.
+
         Raises:
             RemoteError: not one intact packet that is served.
         """
-        return self.named(self._opened(body, envelope), envelope)
+        return self.named(self._opened(self._only(body, envelope), envelope), envelope)
+
+    def _only(self, body: bytes, envelope: Envelope | None) -> bytes:
+        """The packet of a stream that holds one; any other body as it is."""
+        if is_packet(body) or (envelope is not None and envelope.seal is not None):
+            return body
+        records = list(islice(read_stream(io.BytesIO(body), self._bounds.packet_bytes), 2))
+        return records[0].data if len(records) == 1 and isinstance(records[0], Packet) else body
 
     def refuse(self, body: bytes, fault: RemoteError, envelope: Envelope | None = None) -> None:
         """Count what is wrong with a body, say it, and keep the body in quarantine."""

@@ -3,7 +3,8 @@
 A packet leaves the inbox in two ways: its files are in the sink, or it is in quarantine. Into quarantine it gets
 
     by its own status               the decoder says that it is corrupt
-    because it ends the service     `MAX_ATTEMPTS` processes began it alone and ended without having finished it
+    because it ends the service     `MAX_ATTEMPTS` processes began it alone and ended without having finished it, and so
+                                    does one that only tries it (`trial`); or twice as many, whatever that one says
     because it fails the decoder    `MAX_ATTEMPTS` times, for a reason that is not this machine's, while another packet
                                     of its codec decodes (`Proofs`)
 
@@ -28,6 +29,7 @@ from latentwire.runtime.serve.metrics import Metrics
 from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.render import files_of
 from latentwire.runtime.serve.sinks import INBOX_MARK, File, Sink
+from latentwire.runtime.serve.trial import ends_its_process
 from latentwire.runtime.serve.trouble import Troubles, is_everybodys, is_local
 from latentwire.runtime.serve.waiting import Waiting
 
@@ -117,10 +119,18 @@ class Workers:
     def _work(self, batch: list[Entry]) -> None:
         """One batch from the inbox to the sink."""
         codec = self._codecs[batch[0].codec]
-        if self._is_hopeless(batch[0], codec):
-            self._give_up(batch)
+        how = self._hopeless(batch[0], codec)
+        if how is not None:
+            self._give_up(batch, how)
             return
-        self._count_attempts(batch)
+        try:
+            self._count_attempts(batch)
+            self._decode(batch, codec)
+        except Exception:
+            self._inbox.begin([entry for entry in batch if entry.leftover], -1)  # this process has not ended
+            raise
+
+    def _decode(self, batch: list[Entry], codec: Codec) -> None:
         stored = self._inbox.read(batch)
         began = time.monotonic()
         decoder = codec.beside if self._waiting.is_crowded else codec.decoder
@@ -165,13 +175,26 @@ class Workers:
             self._inbox.begin(leftovers, 1)
             self._inbox.flush()
 
-    def _is_hopeless(self, entry: Entry, codec: Codec) -> bool:
-        """Whether it was tried often enough, and nothing but the packet can be to blame."""
-        return entry.attempts >= MAX_ATTEMPTS or (entry.failures >= MAX_ATTEMPTS and self._proofs.hold(codec))
+    def _hopeless(self, entry: Entry, codec: Codec) -> str | None:
+        """Why a packet is not tried any more, where nothing but the packet can be to blame.
 
-    def _give_up(self, batch: list[Entry]) -> None:
-        how = "ended the service" if batch[0].attempts >= MAX_ATTEMPTS else "failed the decoder while others decode"
-        fault = LocalError(f"expected a packet that can be decoded, found one that {how}, {MAX_ATTEMPTS} times")
+        Raises:
+            LocalError: this machine is to blame, for now.
+        """
+        if entry.attempts >= 2 * MAX_ATTEMPTS:
+            return f"ended the service {entry.attempts} times"
+        if entry.attempts >= MAX_ATTEMPTS:
+            (stored,) = self._inbox.read([entry])
+            ends = ends_its_process(codec, stored.body)
+            event("tried apart", logging.WARNING, id=stored.name, attempts=entry.attempts, ended=str(ends).lower())
+            if ends:
+                return f"ends each process that decodes it, {entry.attempts} times the service"
+        if entry.failures >= MAX_ATTEMPTS and self._proofs.hold(codec):
+            return f"failed the decoder {entry.failures} times while others decode"
+        return None
+
+    def _give_up(self, batch: list[Entry], how: str) -> None:
+        fault = LocalError(f"expected a packet that can be decoded, found one that {how}")
         for packet in self._inbox.read(batch):
             self._set_aside(packet, fault)
         self._inbox.finish(batch)
@@ -179,7 +202,6 @@ class Workers:
 
     def _put_off(self, batch: list[Entry], fault: Exception) -> None:
         """What could not be finished waits again; nothing is lost."""
-        self._inbox.begin([entry for entry in batch if entry.leftover], -1)  # this process has not ended
         if is_everybodys(fault):
             self._metrics.sink_failures.inc(isinstance(fault, SinkError))
             seconds = self.troubles.all_failed(fault)

@@ -124,6 +124,14 @@ def test_a_picture_can_be_asked_for_at_once(both: Running, picture: bytes, accep
     assert both.post(picture, envelope(sequence)).json()["status"] == "accepted"  # it was not stored
 
 
+def test_a_stream_of_one_is_decoded_at_once_as_its_packet_is(both: Running, picture: bytes, packet: bytes):
+    """What `latentwire encode` writes."""
+    answer = both.post(frame(picture), Accept="application/x-npy")
+    assert np.array_equal(np.load(io.BytesIO(answer.content)), Decoder("photo").decode(picture))
+    for body in (frame(picture) + frame(packet), frame(picture)[:-1], frame(picture) + b"x"):
+        assert both.post(body, Accept="application/x-npy").status_code == 400
+
+
 def test_items_that_are_no_pictures_are_not_answered_as_png(tmp_path: Path, bundle: Path, digits: np.ndarray):
     with in_thread(tmp_path, (str(bundle),)) as running:
         packet = Encoder(bundle).encode(digits[:2], 100)

@@ -228,11 +228,12 @@ def test_pauses_grow_for_each_kind_by_itself_and_end_when_it_works():
     assert troubles.texts == []
 
 
-def test_a_packet_that_ended_the_service_too_often_is_put_aside(tmp_path: Path, packet: bytes):
-    with in_thread(tmp_path) as running:
-        assert running.post(packet, envelope(0)).status_code == 202
-        until(lambda: running.metric("latentwire_packets_waiting") == 0)
-    (tmp_path / "sink" / "gate-3").rename(tmp_path / "before")
+@pytest.mark.parametrize(("attempts", "decoded"), [(MAX_ATTEMPTS, ["1.npy", "2.npy"]), (2 * MAX_ATTEMPTS, ["2.npy"])])
+def test_a_packet_that_was_there_when_services_ended_is_tried_apart(
+    tmp_path: Path, packet: bytes, attempts: int, decoded: list[str]
+):
+    """Services were killed while it was decoded. It is no reason by itself, unless it goes on and on."""
+    (tmp_path / "sink").mkdir()
     (tmp_path / "sink" / "gate-3").write_text("in the way")
     with in_thread(tmp_path) as running:
         for sequence in (1, 2):
@@ -240,13 +241,13 @@ def test_a_packet_that_ended_the_service_too_often_is_put_aside(tmp_path: Path, 
     found: list[Entry] = []
     inbox = Inbox(tmp_path / "inbox", 100, 1 << 20, found.extend)
     assert [entry.attempts for entry in found] == [0, 0] and all(entry.leftover for entry in found)
-    inbox.begin(found[:1], 5)  # as if five services had begun it and ended
+    inbox.begin(found[:1], attempts)
     inbox.close()
     (tmp_path / "sink" / "gate-3").unlink()
     with in_thread(tmp_path) as running:
         until(lambda: running.metric("latentwire_packets_waiting") == 0)
-        assert [name.rpartition("-")[2] for name in running.files(".npy")] == ["2.npy"]
-    assert len(list((tmp_path / "inbox" / "quarantine").glob("*.packet"))) == 1
+        assert sorted(name.rpartition("-")[2] for name in running.files(".npy")) == decoded
+    assert len(list((tmp_path / "inbox" / "quarantine").glob("*-accepted.packet"))) == 2 - len(decoded)
 
 
 def test_packets_of_a_codec_that_is_no_longer_served_stay(tmp_path: Path, packet: bytes):
