@@ -18,6 +18,8 @@ from functools import partial
 from socket import MSG_PEEK, SHUT_RDWR
 from socket import socket as Socket
 
+from prometheus_client import Counter
+
 from latentwire.runtime.serve.logs import Tally
 from latentwire.runtime.serve.places import Place, Places, site_of
 
@@ -38,6 +40,7 @@ class Listener:
         context: of TLS, None for none.
         silent_seconds: after which one that says nothing is left.
         handshake_seconds: for which a handshake may last, and its counterpart at the end.
+        counter: of connections that came to nothing, by reason.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Listener:
         context: ssl.SSLContext | None,
         silent_seconds: float,
         handshake_seconds: float,
+        counter: Counter,
     ) -> None:
         self.sockets = tuple(sockets)
         self._protocol = protocol
@@ -60,6 +64,7 @@ class Listener:
         self._context = context
         self._silent_seconds = silent_seconds
         self._loop = asyncio.get_running_loop()
+        self._counter = counter
         self._tally = Tally("connections", self._loop)
         self._silent: set[Place] = set()
         """Of connections that have not said anything yet."""
@@ -107,9 +112,9 @@ class Listener:
     def _admit(self, connection: Socket, site: str) -> None:
         place, gone = self._places.take(site)
         if gone is not None:
-            self._tally.count("gave_way")
+            self._count("gave_way")
         if place is None:
-            self._tally.count("turned_away")
+            self._count("turned_away")
             connection.close()
             return
         connection.setblocking(False)
@@ -128,7 +133,7 @@ class Listener:
         self._loop.remove_reader(connection)
 
     def _left(self, place: Place) -> None:
-        self._tally.count("silent")
+        self._count("silent")
         self._places.free(place)
         place.close()
 
@@ -161,11 +166,15 @@ class Listener:
             return
         if place in self._places:  # whoever gave way is counted already
             slow = isinstance(fault, ConnectionAbortedError)  # what asyncio makes of a handshake that takes too long
-            self._tally.count("handshakes_slow" if slow else "handshakes_failed")
+            self._count("handshakes_slow" if slow else "handshakes_failed")
             self._places.free(place)
 
+    def _count(self, reason: str) -> None:
+        self._counter.labels(reason).inc()
+        self._tally.count(reason)
+
     def _pause(self, socket: Socket) -> None:
-        self._tally.count("no_descriptor")
+        self._count("no_descriptor")
         self._loop.remove_reader(socket)
         self._loop.call_later(PAUSE_SECONDS, self._resume, socket)
 

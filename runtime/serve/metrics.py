@@ -28,6 +28,9 @@ class Metrics:
         self.decoder_failures = self._counter(
             "decoder_failures", "Batches that could not be decoded for now, by codec.", "codec"
         )
+        self.connections = self._counter(
+            "connections_dropped", "Connections that came to nothing, by reason.", "reason"
+        )
         self.batch = self._histogram("batch_packets", "Packets of a batch.", PACKETS)
         self.accept = self._histogram("accept_seconds", "From a packet's last byte to its 202.", SECONDS)
         self.decode = self._histogram("decode_seconds", "Decoding of one batch.", SECONDS)

@@ -46,11 +46,22 @@ class Server(uvicorn.Server):
     Args:
         app: the service as an application.
         settings: the whole service.
+
+    Raises:
+        SettingError: the certificate or its key cannot be used.
     """
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         self.places = Places(settings.bounds.connections)
-        super().__init__(uvicorn_config(app, settings, self.places))
+        config = uvicorn_config(app, settings, self.places)
+        try:
+            config.load()
+        except OSError as fault:  # as those of TLS are
+            raise SettingError(
+                f"expected a certificate in {settings.certificate} and its key in {settings.key}, both PEM, "
+                f"found: {fault}"
+            ) from fault
+        super().__init__(config)
         self._bounds = settings.bounds
         self.service: Service = app.state.service
 
@@ -103,6 +114,7 @@ class Server(uvicorn.Server):
             self.config.ssl,
             bounds.handshake_seconds if self.config.is_ssl else bounds.header_seconds,
             bounds.handshake_seconds,
+            self.service.metrics.connections,
         )
         listener.start()
         self.servers = [cast("AsyncioServer", listener)]

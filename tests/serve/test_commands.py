@@ -1,6 +1,7 @@
 """The commands `serve` and `token`, as a user calls them."""
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -41,6 +42,20 @@ def test_a_token_is_printed_once_and_kept_as_its_hash(tmp_path: Path):
 def test_what_cannot_be_served_is_said_in_one_line(tmp_path: Path, options: list[str], says: str):
     done = latentwire("serve", "mnist", "--sink", tmp_path / "sink", "--inbox", tmp_path / "inbox", *options)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_address_or_a_certificate_that_cannot_be_used_is_said_in_one_line(tmp_path: Path):
+    serve = ["serve", "mnist", "--sink", tmp_path / "sink", "--inbox", tmp_path / "inbox", "--no-auth"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = latentwire(*serve, "--port", port)
+        assert found.returncode == 2 and "Traceback" not in found.stderr
+        assert f"SettingError: expected an address to listen at, found 127.0.0.1, port {port}: " in found.stderr
+    chain, key = certificate(tmp_path)
+    for wrong in ([tmp_path / "none", key], [key, key], [chain, chain]):
+        found = latentwire(*serve, "--port", 0, "--certificate", wrong[0], "--key", wrong[1])
+        assert found.returncode == 2 and "Traceback" not in found.stderr
+        assert f"SettingError: expected a certificate in {wrong[0]} and its key in {wrong[1]}" in found.stderr
 
 
 def test_without_the_extra_it_says_which_to_install(tmp_path: Path):

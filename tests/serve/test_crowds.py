@@ -20,6 +20,7 @@ from services import BYTES, Running, envelope, events, in_process, in_thread, un
 
 from latentwire.runtime.serve.logs import Burst
 from latentwire.runtime.serve.places import Place, Places, site_of
+from latentwire.runtime.serve.server import DESCRIPTORS
 from latentwire.runtime.serve.settings import Bounds
 from latentwire.runtime.serve.tokenfile import draw
 
@@ -27,6 +28,8 @@ CROWD = 1500
 OTHER = "127.0.0.9"
 """This machine under another address."""
 MAIN = "from latentwire.runtime.cli import main; main(sys.argv[1:])"
+
+FEW = "resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))"
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted in /proc")
 
@@ -155,6 +158,7 @@ def test_a_device_is_answered_while_1500_connections_say_nothing(tmp_path: Path,
         assert max(answers(running, context, packet, token, 0.5)) < max(2, 10 * usual)
         # Nobody is counted twice, and nobody is left out.
         until(lambda: sum(said.get("gave_way", 0) + said.get("silent", 0) for said in lines(tmp_path)) >= CROWD, 5)
+        assert running.metric("latentwire_connections_dropped_total") == CROWD
     said = lines(tmp_path)
     assert sum(found.get("gave_way", 0) + found.get("silent", 0) for found in said) == CROWD
     assert len((tmp_path / "log").read_bytes()) < 50_000 and "Traceback" not in (tmp_path / "log").read_text()
@@ -173,6 +177,16 @@ def test_who_cannot_be_given_a_descriptor_costs_no_more_than_a_line(tmp_path: Pa
     found = events(tmp_path / "log")
     assert any(line["event"] == "descriptors" and line["found"] == 90 for line in found)
     assert any(line["event"] == "connections" and line.get("no_descriptor") for line in found)
+
+
+@needs_proc
+def test_as_many_descriptors_are_asked_for_as_the_bounds_need(tmp_path: Path):
+    few = f"import resource, sys; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; {FEW}; {MAIN}"
+    with in_process(tmp_path, "--no-auth", start=["-c", few]) as running:
+        assert running.process is not None
+        limits = Path(f"/proc/{running.process.pid}/limits").read_text()
+        assert int(limits.partition("Max open files")[2].split()[0]) == Bounds.connections + DESCRIPTORS
+    assert not any(found["event"] == "descriptors" for found in events(tmp_path / "log"))
 
 
 def test_an_answer_that_is_being_made_is_not_given_up_for_a_crowd(tmp_path: Path, packet: bytes):
