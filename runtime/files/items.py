@@ -1,7 +1,7 @@
 """Items from files, from a folder of images and from standard input, in the shape of a contract.
 
-A file is what its first bytes say, whatever it is called: an array or an image. Only values without any header go by
-their suffix.
+A file is what its first bytes say, whatever it is called: an array, a table or an image. Only values without any header
+go by their suffix.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from latentwire.runtime.errors import InputFileError, InputShapeError
 from latentwire.runtime.files.arrays import Source, array_from, bad_file, holds_array
 from latentwire.runtime.files.formats import RAW_SUFFIXES, image_files
 from latentwire.runtime.files.images import image_from
+from latentwire.runtime.files.tables import as_contract, holds_table, table_from
 
 
 def read_items(path: Path) -> Array:
@@ -40,18 +41,24 @@ def items_from(file: BinaryIO, name: Source) -> Array:
         InputFileError: see `read_items`.
         MissingExtraError: see `read_items`.
     """
-    return array_from(file, name)[0] if holds_array(file) else image_from(file, name)
+    if holds_array(file):
+        return array_from(file, name)[0]
+    return table_from(file, name) if holds_table(file, name) else image_from(file, name)
 
 
 def read_labelled(path: Path) -> tuple[Array, Array | None]:
     """(Items [N, ...], one label for each or None) of a file; an image is one item, only an .npz brings labels.
+
+    The numbers of a table are float64.
 
     Raises:
         InputFileError: see `read_items`.
         MissingExtraError: see `read_items`.
     """
     with _opened(path) as file:
-        return array_from(file, path) if holds_array(file) else (image_from(file, path)[None], None)
+        if holds_array(file):
+            return array_from(file, path)
+        return (table_from(file, path) if holds_table(file, path) else image_from(file, path)[None]), None
 
 
 @contextmanager
@@ -82,17 +89,27 @@ def read_images(folder: Path) -> Array:
 
 
 def load_items(path: Path, contract: ItemContract) -> Array:
-    """The items of a file in the contract's shape: .npy, .npz, IDX, image, or .raw and .bin without any header.
+    """The items of a file in the contract's shape: .npy, .npz, IDX, table, image, or .raw and .bin without any header.
+
+    The numbers of a table take the contract's dtype; all others keep theirs.
 
     Raises:
         InputFileError: the file cannot be read.
         InputShapeError: what it holds cannot be seen as items of that shape.
         MissingExtraError: it is an image, and Pillow is not installed.
     """
-    if path.suffix.lower() not in RAW_SUFFIXES:
-        return conform(read_items(path), contract, str(path))
     with _opened(path) as file:
-        return conform(raw_items(file.read(), contract, str(path)), contract, str(path))
+        if path.suffix.lower() in RAW_SUFFIXES:
+            return conform(raw_items(file.read(), contract, str(path)), contract, str(path))
+        return _conformed(file, path, contract)
+
+
+def _conformed(file: BinaryIO, name: Source, contract: ItemContract) -> Array:
+    if holds_table(file, name):
+        items = as_contract(table_from(file, name), contract, str(name))
+    else:
+        items = items_from(file, name)
+    return conform(items, contract, str(name))
 
 
 def items_from_stdin(source: BinaryIO, contract: ItemContract, raw: bool) -> Array:
@@ -102,8 +119,9 @@ def items_from_stdin(source: BinaryIO, contract: ItemContract, raw: bool) -> Arr
         InputError: as in `load_items`.
     """
     data = source.read()
-    items = raw_items(data, contract, "stdin") if raw else items_from(io.BytesIO(data), "stdin")
-    return conform(items, contract, "stdin")
+    if raw:
+        return conform(raw_items(data, contract, "stdin"), contract, "stdin")
+    return _conformed(io.BytesIO(data), "stdin", contract)
 
 
 def raw_items(data: bytes, contract: ItemContract, name: str) -> Array:

@@ -308,13 +308,6 @@ def test_what_is_called_srgb_is_judged_by_what_it_does(tmp_path):
     assert np.abs(load(path) - wanted).max() <= 1
 
 
-def test_a_format_that_is_not_read_here_is_named(tmp_path):
-    for form in ("EPS", "DDS"):
-        path = save(Image.fromarray(pixels(5, 6, 3)), tmp_path / "a", format=form)
-        with pytest.raises(InputFileError, match=f"found {form}, which is not read here: convert it to PNG"):
-            load(path)
-
-
 def test_targa_files_are_not_taken_for_idx(tmp_path):
     for number, (image, settings) in enumerate(
         [(pixels(5, 6, 3), {}), (pixels(5, 6), {}), (pixels(5, 6), {"compression": "tga_rle"})]
