@@ -202,3 +202,19 @@ def test_an_answer_that_is_being_made_is_not_given_up_for_a_crowd(tmp_path: Path
         found = b"".join(iter(lambda: slow.recv(4096), b""))
         assert found.startswith(b"HTTP/1.1 202 ")
         assert json.loads(found.partition(b"\r\n\r\n")[2])["status"] == "accepted"
+
+
+@pytest.mark.parametrize(("said", "reason"), [(b"", "silent"), (b"\x16\x03\x01", "handshakes_slow")])
+def test_a_handshake_that_does_not_begin_or_end_is_left(tmp_path: Path, said: bytes, reason: str):
+    chain, key = certificate(tmp_path)
+    bounds = Bounds(handshake_seconds=1, header_seconds=30)
+    with in_thread(tmp_path, bounds=bounds, certificate=chain, key=key) as running:
+        assert running.server is not None
+        registry, port = running.server.service.metrics.registry, urlsplit(running.url).port
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port), 20) as slow:
+            slow.sendall(said)
+            assert slow.recv(1) == b""
+        assert 0.9 < time.monotonic() - began < 3
+        until(lambda: registry.get_sample_value("latentwire_connections_dropped_total", {"reason": reason}) == 1, 2)
+        assert len(running.server.places) == 0
