@@ -20,7 +20,7 @@ class Event:
     """Something that is worth saying.
 
     Args:
-        kind: `failing`, `working`, `refused`, `renamed`, `left out`, `broken`.
+        kind: `failing`, `working`, `refused`, `renamed`, `left out`, `dropping`, `broken`.
         message: a sentence.
         level: as `logging` has them.
     """

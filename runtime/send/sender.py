@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from latentwire.runtime.families import family_for
 from latentwire.runtime.send.batches import Batcher, Item
 from latentwire.runtime.send.courier import Courier
 from latentwire.runtime.send.errors import SpoolError
-from latentwire.runtime.send.events import Event
+from latentwire.runtime.send.events import QUIET_SECONDS, Event
 from latentwire.runtime.send.link import IN_FLIGHT, TIMEOUT, Access, Link
 from latentwire.runtime.send.packer import NO_SPOOL, Packer
 from latentwire.runtime.send.rate import Backoff, Rate, TokenBucket
@@ -120,6 +121,7 @@ class Sender:
         while items of files do, so that no mark is stored before the items that it speaks of."""
         self._closed = self._in_order = False
         self._lost: str | None = None
+        self._dropped, self._quiet_until = self._spool.totals().dropped, -math.inf
         self._ticker = threading.Thread(target=self._tick, name="latentwire-send-clock", daemon=True)
         self._ticker.start()
 
@@ -333,15 +335,25 @@ class Sender:
 
     def _tick(self) -> None:
         """Batches whose time has come, packets whose time is over."""
-        expire_at = self._clock()
+        look_at = self._clock()
         while not self._ended.wait(self._pause()):
             try:
                 self._store_due()
-                if self._clock() >= expire_at:
+                if self._clock() >= look_at:
+                    look_at = self._clock() + TICK_SECONDS
                     self._spool.expire()
-                    expire_at = self._clock() + TICK_SECONDS
+                    self._say_drops()
             except LocalError as fault:
-                self._blame([fault])
+                if str(fault) != self._lost:
+                    self._blame([fault])
+
+    def _say_drops(self) -> None:
+        """Say once a minute at most that packets go."""
+        dropped, now = self._spool.totals().dropped, self._clock()
+        if dropped > self._dropped and now >= self._quiet_until:
+            count, self._quiet_until = dropped - self._dropped, now + QUIET_SECONDS
+            self._hear(Event("dropping", f"{count} packets were dropped, for want of room or for their age"))
+            self._dropped = dropped
 
     def _pause(self) -> float:
         deadline = self._batcher.deadline

@@ -15,6 +15,7 @@ import numpy as np
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputFileError
 from latentwire.runtime.files import NPY_MAGIC, raw_items
+from latentwire.runtime.npyheader import NpyHeader, read_npy_header
 
 MAX_FRAME = 1 << 30
 """Bytes of one array on stdin: a header that lies must not fill the memory."""
@@ -50,30 +51,24 @@ def npy_frames(read: Read) -> Iterator[Array]:
         width = 2 if head[len(NPY_MAGIC) : len(NPY_MAGIC) + 1] == b"\1" else 4
         length = read(width)
         text = read(min(int.from_bytes(length, "little"), 1 << 16))
-        shape, fortran_order, dtype = _header(head + length + text, at)
-        size = math.prod(shape) * dtype.itemsize
+        header = _header(head + length + text, at)
+        size = header.nbytes
         if size > MAX_FRAME:
             raise InputFileError(f"stdin, offset {at}: expected an array of at most {MAX_FRAME} bytes, found {size}")
         values = _whole(read, size)
         if len(values) < size:
             raise InputFileError(f"stdin, offset {at}: expected {size} bytes of values, found {len(values)} at the end")
-        array = np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
-        yield array.astype(dtype.newbyteorder("="), copy=False)
+        array = np.frombuffer(values, header.dtype).reshape(header.shape, order=header.order)
+        yield array.astype(header.dtype.newbyteorder("="), copy=False)
         at += len(head) + width + len(text) + size
 
 
-def _header(data: bytes, at: int) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """(Shape, whether in Fortran's order, dtype) of the array at an offset."""
-    file = io.BytesIO(data)
+def _header(data: bytes, at: int) -> NpyHeader:
+    """Of the array at an offset."""
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(file)
+        return read_npy_header(io.BytesIO(data))
     except ValueError as fault:
         raise InputFileError(f"stdin, offset {at}: expected the header of a NumPy array, found: {fault}") from fault
-    if dtype.hasobject:
-        raise InputFileError(f"stdin, offset {at}: expected an array of numbers, found dtype {dtype}")
-    return shape, fortran_order, dtype
 
 
 def _whole(read: Read, size: int) -> bytes:

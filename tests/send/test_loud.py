@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from receiver import Receiver
 
-from latentwire.runtime.send import Event, Rate
+from latentwire.runtime.send import Bounds, Event, Rate
 from latentwire.runtime.send.events import QUIET_SECONDS, Changes
 from latentwire.runtime.send.link import Busy, Refused
 
@@ -217,3 +217,23 @@ def test_items_left_out_long_after_they_were_put_are_said(make, receiver, caplog
     while not heard and time.monotonic() < end:
         time.sleep(0.01)
     assert heard[0].kind == "left out" and "BudgetError" in heard[0].message and sender.status().skipped == 1
+
+
+def test_packets_that_go_are_said_and_not_each_of_them(make, items):
+    class Away:
+        def deliver(self, _: object) -> Busy:
+            return Busy("away")
+
+        def close(self) -> None:
+            pass
+
+    heard: list[Event] = []
+    sender = make(Away(), bounds=Bounds(1_000), on_event=heard.append)
+    for item in items[:20]:
+        sender.put(item)
+    end = time.monotonic() + 20
+    while len(heard) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+        sender.put(items[0])
+    assert sorted(event.kind for event in heard) == ["dropping", "failing"]
+    assert sender.status().dropped > 10

@@ -2,6 +2,8 @@
 
 import io
 import json
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,9 @@ from latentwire.runtime.cli.group import main
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import BudgetError, InputRangeError, InputShapeError, SettingError
 from latentwire.runtime.send import Rate
+from latentwire.runtime.send.feed import FileFeed
+from latentwire.runtime.send.sources import stamp_of
+from latentwire.runtime.send.spool import Mark
 
 SIGNALS = ItemContract("float32", ("items", 96), (-4.0, 4.0))
 
@@ -171,9 +176,6 @@ def test_a_broken_sensor_fills_no_memory(make, signals):
 
 def test_a_kill_in_the_middle_counts_nothing_twice(make, signals, tmp_path):
     """Counts stand in the transaction of the mark: what is taken again after a kill is counted again, once."""
-    from latentwire.runtime.send.feed import FileFeed
-    from latentwire.runtime.send.sources import stamp_of
-
     signals[::10] = np.nan
     np.save(tmp_path / "a.npy", signals)
     sender = make(encoder=Plain(), batch=16, out_of_range="skip")
@@ -189,3 +191,26 @@ def test_a_kill_in_the_middle_counts_nothing_twice(make, signals, tmp_path):
     FileFeed(again, np.load).take(tmp_path / "a.npy")
     assert again.flush(10) and again.status().skipped == 20
     assert again.progress(str(tmp_path / "a.npy")).whole
+
+
+def test_no_mark_is_stored_before_the_items_that_it_speaks_of(make, signals, tmp_path):
+    """The clock has begun to make a packet of the first item when the next ones fill another."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Plain):
+        def encode(self, items: np.ndarray, *arguments: object, **settings: object) -> bytes:
+            if len(items) == 1:
+                begun.set()
+                assert go_on.wait(20)
+            return super().encode(items, *arguments, **settings)
+
+    sender = make(encoder=Slow(), batch=2, batch_seconds=0.05)
+    sender.put(signals[0], mark=Mark("a", "1:1", 1, False))
+    assert begun.wait(20)
+    others = threading.Thread(target=lambda: sender.put(signals[1:3], mark=Mark("a", "1:1", 3, True)))
+    others.start()
+    time.sleep(0.3)
+    assert sender.progress("a") is None, "a kill here loses nothing: the file is taken again"
+    go_on.set()
+    others.join()
+    assert sender.flush(10) and sender.progress("a") == Mark("a", "1:1", 3, True)
