@@ -121,6 +121,7 @@ def float_digits() -> np.ndarray:
     return (load_digits().images.reshape(-1, 64) / 4 - 2).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_a_codec_of_floats_takes_values_a_little_beyond_those_it_was_fitted_to(tmp_path):
     items = float_digits()
     modules = pca_modules(items)
