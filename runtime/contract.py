@@ -148,8 +148,7 @@ class ItemContract(Record):
     def _check_form(self, items: Array) -> None:
         """Dtype and shape are what the contract says."""
         if not isinstance(items, np.ndarray) or items.dtype != self.numpy_dtype:
-            found = items.dtype.name if isinstance(items, np.ndarray) else type(items).__name__
-            raise InputTypeError(f"expected an array of {self.dtype}, found {found}: convert it before encoding")
+            raise InputTypeError(f"expected an array of {self.dtype}, found {_kind(items)}: convert it before encoding")
         if not self.fits(items.shape):
             raise InputShapeError(
                 f"expected shape {self.describe_shape()}, found {list(items.shape)}{self._advice(items.shape)}"
@@ -255,6 +254,13 @@ class ItemContract(Record):
             return cls(dtype, shape, (bounds[0], bounds[1]))
         except ValueError as fault:
             raise ManifestError(f"{fields.where}: {fault}") from fault
+
+
+def _kind(items: object) -> str:
+    """What is there in place of an array of the right dtype; of another byte order its name would be the same."""
+    if not isinstance(items, np.ndarray):
+        return f"{type(items).__name__}, which is no array"
+    return items.dtype.name if items.dtype.isnative else f"{items.dtype.name} of the other byte order"
 
 
 def dtype_range(dtype: str) -> tuple[float, float]:

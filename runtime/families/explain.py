@@ -26,6 +26,7 @@ from latentwire.runtime.files import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
     RAW_SUFFIXES,
+    ZIP_KIND,
     array_kind,
     codec_kind,
     kind_of,
@@ -104,8 +105,8 @@ def refuse_packets(head: bytes, name: str, *, raw: bool) -> None:
             f"expected something to encode, found {what} of {owner[0]}: it is encoded already, decode it with "
             f"`latentwire decode {owner[1]} {shlex.quote(name)}`",
         )
-    kind = None if raw else codec_kind(head, name)
-    if kind is not None:
+    kind = None if raw or array_kind(head, name) else codec_kind(head, name)
+    if kind not in (None, ZIP_KIND):  # a zip may hold arrays, whatever its first bytes are
         raise _about(name, InputFileError, f"expected something to encode, found {kind}: {_advice(kind)}")
 
 

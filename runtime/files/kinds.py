@@ -14,7 +14,7 @@ from pathlib import Path
 HEAD_BYTES = 1024
 """As many of a file's first bytes are enough to tell."""
 
-ONNX_KIND = "an ONNX file"
+ONNX_KIND, ZIP_KIND = "an ONNX file", "a zip"
 
 PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
@@ -83,7 +83,7 @@ def codec_kind(head: bytes, name: str) -> str | None:
         return ONNX_KIND
     if not head.startswith(b"PK\x03\x04"):
         return None
-    return "a bundle (the zip of a codec)" if "manifest.json" in _members(name) else "a zip"
+    return "a bundle (the zip of a codec)" if "manifest.json" in _members(name) else ZIP_KIND
 
 
 def _members(name: str, *, top: bool = False) -> set[str]:

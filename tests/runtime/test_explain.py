@@ -13,6 +13,7 @@ from PIL import Image
 
 from latentwire.runtime import Encoder, frame
 from latentwire.runtime.cli import main
+from latentwire.runtime.errors import InputTypeError
 from latentwire.runtime.wire import Envelope
 from latentwire.runtime.wire.packet import write_packet
 
@@ -210,3 +211,65 @@ def test_inspect_says_that_there_is_nothing_and_knows_a_model_under_any_name(bun
     assert "found nothing" in run("inspect", "-", stdin=b"", code=3).stderr
     shutil.copy(bundle / "encoder.int8.onnx", tmp_path / "model")
     assert json.loads(run("inspect", tmp_path / "model", "--json").stdout)["kind"] == "onnx"
+
+
+ODD = {
+    "no-axis": np.int16(3).reshape(()),
+    "no-item": np.zeros((0, 8, 2), np.int16),
+    "empty-axis": np.zeros((3, 0, 2), np.int16),
+    "empty-picture": np.zeros((0, 5, 3), np.uint8),
+    "fields": np.zeros((4,), [("a", "i2"), ("b", "u1")]),
+    "objects": np.array([1, "a"], object),
+    "texts": np.array(["a", "bc"]),
+    "truths": np.ones((2, 8, 2), bool),
+    "complex": np.ones((2, 8, 2), complex),
+    "times": np.zeros((2, 8, 2), "M8[s]"),
+    "ten-axes": np.zeros((1,) * 10, np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("form", ["npy", "npz", "stdin"])
+def test_an_odd_array_is_an_error_with_a_name(windows, store, tmp_path, name, form):
+    path = tmp_path / f"a.{form}"
+    with path.open("wb") as file:
+        if form == "npz":
+            np.savez(file, items=ODD[name])
+        else:
+            np.save(file, ODD[name], allow_pickle=True)
+    for codec in (windows, store):
+        source, stdin = ("-", path.read_bytes()) if form == "stdin" else (path, None)
+        result = run("encode", codec / "encoder.onnx", source, "-o", tmp_path / "a.lw", stdin=stdin, code=3)
+        assert result.stderr.startswith("latentwire: Input") and "found a zip" not in result.stderr
+        assert not (tmp_path / "a.lw").exists()
+        spool = ["--to", "http://127.0.0.1:9", "--wait", "0", "--spool", tmp_path / f"{codec.name}.spool"]
+        sent = CliRunner().invoke(
+            main, [str(part) for part in ["send", codec / "encoder.onnx", source, *spool]], input=stdin
+        )
+        assert sent.exit_code != 0 and isinstance(sent.exception, SystemExit), sent.output
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "stdin"])
+def test_the_order_of_axes_and_bytes_in_memory_is_none_of_a_packets_business(windows, store, tmp_path, form):
+    draw = np.random.default_rng(0)
+    window = draw.integers(-9, 9, (5, 8, 2)).astype(np.int16)
+    pixels = draw.integers(0, 256, (6, 7, 3)).astype(np.uint8)
+    for codec, items, odd in (
+        (windows, window, np.asfortranarray(window)),
+        (windows, window, window.astype(">i2")),
+        (store, pixels, np.asfortranarray(pixels)),
+    ):
+        path = tmp_path / f"a.{form}"
+        with path.open("wb") as file:
+            np.savez(file, items=odd) if form == "npz" else np.save(file, odd)
+        source, stdin = ("-", path.read_bytes()) if form == "stdin" else (path, None)
+        run("encode", codec / "encoder.onnx", source, "-o", tmp_path / "a.packet", "--packet", stdin=stdin)
+        assert (tmp_path / "a.packet").read_bytes() == Encoder(codec / "encoder.onnx").encode(items)
+
+
+def test_a_dtype_of_the_same_name_and_a_number_that_is_no_array_are_told_apart(windows):
+    encoder = Encoder(windows / "encoder.onnx")
+    with pytest.raises(InputTypeError, match="found int16 of the other byte order"):
+        encoder.encode(np.zeros((2, 8, 2), np.dtype(np.int16).newbyteorder()))
+    with pytest.raises(InputTypeError, match="found int16, which is no array"):
+        encoder.encode(np.int16(3))  # type: ignore[arg-type]
