@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from latentwire.runtime.errors import LocalError
+from latentwire.runtime.errors import LocalError, ModelError
 from latentwire.runtime.serve.errors import InboxError, SinkError
 from latentwire.runtime.serve.inbox import Entry
 
@@ -23,7 +23,9 @@ NO_THREAD = "can't start new thread"
 
 
 def is_local(fault: Exception) -> bool:
-    """Whether this machine is to blame, whatever the packet."""
+    """Whether this machine is to blame, whatever the packet: a model that stops is not so clear."""
+    if isinstance(fault, ModelError):
+        return False
     return isinstance(fault, LocalError | OSError | MemoryError) or NO_THREAD in str(fault)
 
 

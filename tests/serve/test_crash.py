@@ -83,7 +83,7 @@ def test_sigterm_finishes_what_is_in_work_and_keeps_what_waits(tmp_path: Path, p
         senders = [Sender(running.url, packets, 1_000_000 * n) for n in range(4)]
         for sender in senders:
             sender.start()
-        time.sleep(0.5)
+        until(lambda: senders[0].sequence > 3)
         assert running.process is not None
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(30) == 0

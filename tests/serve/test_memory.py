@@ -1,6 +1,5 @@
 """Memory that is short for a while: what was accepted waits until it is back."""
 
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,8 @@ import pytest
 from services import Running, envelope, in_process, until
 
 from latentwire.runtime import Encoder
+
+resource = pytest.importorskip("resource", reason="limits of processes are a matter of Unix")
 
 ROOM = 40 << 20
 """Bytes that the service may still get: it goes on answering, and cannot decode a large picture."""

@@ -155,7 +155,9 @@ def test_what_the_server_had_not_acknowledged_comes_again(tmp_path: Path, packet
             gate.send(packet, envelope(sequence))
         with in_process(tmp_path, "--mqtt", url) as running:
             until(lambda: len(running.files(".npy")) == 30)
-        assert {gate.answer()["sequence"] for _ in range(30)} == set(range(30))
+        answered: set[int] = set()
+        while answered != set(range(30)):  # one may come twice: killed between the answer and the acknowledgement
+            answered.add(gate.answer()["sequence"])
     assert "se/cret" not in (tmp_path / "log").read_text() and "se%2Fcret" not in (tmp_path / "log").read_text()
 
 

@@ -9,7 +9,7 @@ import pytest
 from services import envelope, in_thread, until
 
 from latentwire.runtime import Decoder
-from latentwire.runtime.errors import BundleError, ProviderError, ResourceError
+from latentwire.runtime.errors import BundleError, ModelError, ProviderError, ResourceError
 from latentwire.runtime.serve.errors import SinkError
 from latentwire.runtime.serve.inbox import Entry, Inbox
 from latentwire.runtime.serve.trouble import Troubles
@@ -129,9 +129,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Exception) ->
     monkeypatch.setattr("latentwire.runtime.serve.trouble.LONGEST_PAUSE", 0.02)
 
 
-def test_a_packet_that_fails_the_decoder_takes_no_others_with_it(tmp_path: Path, mnist, strokes, monkeypatch):
+@pytest.mark.parametrize("fault", [RuntimeError("nobody knows why"), ModelError("stops, or takes ten minutes")])
+def test_a_packet_that_fails_the_decoder_takes_no_others_with_it(tmp_path: Path, mnist, strokes, monkeypatch, fault):
     packets = [mnist.encode(strokes[n : n + 2], 100) for n in range(8)]
-    failing(monkeypatch, packets[3], RuntimeError("nobody knows why"))
+    failing(monkeypatch, packets[3], fault)
     with in_thread(tmp_path) as running:
         for sequence, packet in enumerate(packets):
             assert running.post(packet, envelope(sequence)).status_code == 202
