@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from latentwire.runtime.bundle.storage import Folder, Storage, Zip
 from latentwire.runtime.bundle.trust import Trust, pin_of, split_pins
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import BundleNotFoundError, ManifestError, ModelError, TamperedError
+from latentwire.runtime.npyheader import read_npy_header
 from latentwire.runtime.strictjson import parse
 
 __all__ = ["MANIFEST", "SCHEMA", "Bundle", "Manifest", "find_codec", "open_bundle"]
@@ -138,17 +138,15 @@ def _array(data: bytes, where: str) -> Array:
     """The array of an .npy file; nothing is allocated that is not there."""
     file = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, transposed, dtype = read_header(file)
+        header = read_npy_header(file)
     except ValueError as fault:
         raise ManifestError(f"{where}: expected a .npy file, found {fault}") from fault
-    values, wanted = data[file.tell() :], math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or len(values) != wanted:
+    values = data[file.tell() :]
+    if len(values) != header.nbytes:
         raise ManifestError(
-            f"{where}: expected numbers of dtype {dtype} and shape {list(shape)} in {wanted} bytes, found {len(values)}"
+            f"{where}: expected {header.dtype} {list(header.shape)} in {header.nbytes} bytes, found {len(values)}"
         )
-    array: Array = np.frombuffer(values, dtype).reshape(shape, order="F" if transposed else "C")
+    array: Array = np.frombuffer(values, header.dtype).reshape(header.shape, order=header.order)
     return array
 
 

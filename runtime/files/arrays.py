@@ -18,6 +18,7 @@ import numpy as np
 
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.npyheader import read_npy_header
 
 # The third byte of an IDX file (http://yann.lecun.com/exdb/mnist, "the IDX file format"); numbers are big-endian.
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -112,15 +113,12 @@ def _idx(file: IO[bytes] | gzip.GzipFile, name: Source) -> Array:
 def npy_from(file: IO[bytes], name: Source) -> Array:
     """The array of an open .npy file."""
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(file)
+        header = read_npy_header(file)
     except ValueError as fault:
-        raise bad_file(name, 0, "the header of a NumPy array", str(fault)) from fault
-    if dtype.hasobject:
-        raise bad_file(name, 0, "an array of numbers", f"dtype {dtype}, which would have to be unpickled")
-    values = _values(file, name, dtype, shape[::-1] if fortran_order else shape, offset=file.tell())
-    return values.T if fortran_order else values
+        raise bad_file(name, 0, "the header of a NumPy array of numbers", str(fault)) from fault
+    shape = header.shape[::-1] if header.is_fortran else header.shape
+    values = _values(file, name, header.dtype, shape, offset=file.tell())
+    return values.T if header.is_fortran else values
 
 
 def npz_from(file: BinaryIO, name: Source) -> tuple[Array, Array | None]:

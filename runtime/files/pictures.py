@@ -14,6 +14,7 @@ from latentwire.runtime.errors import InputChoiceError, InputFileError
 from latentwire.runtime.files.arrays import NPY_MAGIC, array_from, bad_file, holds_array
 from latentwire.runtime.files.formats import RAW_SUFFIXES, image_files
 from latentwire.runtime.files.images import PLAIN, PictureOptions, pixels_from
+from latentwire.runtime.npyheader import read_npy_header
 
 _PLAIN_PNM = re.compile(rb"\AP([56])\s+(\d{1,10})\s+(\d{1,10})\s+255\s")
 
@@ -43,8 +44,7 @@ def _mapped(path: Path, head: bytes) -> Array | None:
     """An array whose bytes stay in the file until they are needed; None for other kinds of files."""
     try:
         if head.startswith(NPY_MAGIC):
-            array: Array = np.lib.format.open_memmap(path, mode="r")
-            return array
+            return _mapped_array(path)
         plain = _PLAIN_PNM.match(head)
         if plain is None:
             return None
@@ -53,6 +53,12 @@ def _mapped(path: Path, head: bytes) -> Array | None:
         return np.memmap(path, np.uint8, "r", offset=plain.end(), shape=shape)
     except (ValueError, OverflowError) as fault:  # numpy says so where the file is shorter than its header tells
         raise bad_file(path, 0, "a whole picture", str(fault)) from fault
+
+
+def _mapped_array(path: Path) -> Array:
+    with path.open("rb") as file:
+        header = read_npy_header(file)
+        return np.memmap(path, header.dtype, "r", file.tell(), header.shape, header.order)
 
 
 def picture_from(file: BinaryIO, name: str, options: PictureOptions) -> Array:
