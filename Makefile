@@ -14,7 +14,7 @@ ifneq ($(LATENTWIRE_DATA),)
 export LATENTWIRE_DATA := $(abspath $(LATENTWIRE_DATA))
 endif
 
-.PHONY: demo check test matrix faults page audit sbom lint style imports types format setup clean FORCE
+.PHONY: demo check test matrix faults fuzz soak page audit sbom lint style imports types format setup clean FORCE
 
 demo: setup
 	$(BIN)/latentwire demo
@@ -42,6 +42,16 @@ matrix: setup
 faults: setup
 	$(BIN)/python tests/faults/run.py
 	$(BIN)/python tests/faults/run.py --link mqtt || [ $$? = 77 ]
+
+# Hostile bytes for everything that takes bytes, guided by coverage where atheris is there. What fails goes to tests/corpus.
+MINUTES ?= 10
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
+
+# Devices and a service under load while memory, disk, clock, broker and proxy fail in turns.
+SOAK ?= 60
+soak: setup
+	$(BIN)/python tests/faults/soak.py --minutes $(SOAK)
 
 # onnxruntime-web for the page of `latentwire serve --demo`, of the version that the matrix is run with.
 NPM := tests/matrix/javascript
