@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 import numpy as np
 
 from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import InputError, InputLimitError, MissingExtraError, SettingError
-from latentwire.runtime.files import deep
+from latentwire.runtime.errors import InputError, InputLimitError, MissingExtraError, ResourceError, SettingError
+from latentwire.runtime.files import deep, pnm
 from latentwire.runtime.files.arrays import Source, bad_file
 from latentwire.runtime.files.facts import Facts, facts_of, refused, undecided
 from latentwire.runtime.files.openers import open_picture
@@ -57,7 +57,8 @@ def pixels_from(file: BinaryIO, name: Source, options: PictureOptions) -> Array:
     Raises:
         InputFileError: this is no image that Pillow reads, or it cannot be read without losing something.
         InputLimitError: it has more pixels than one packet may hold.
-        MissingExtraError: Pillow is not installed.
+        MissingExtraError: Pillow or a plugin of it is not installed.
+        ResourceError: this machine is short of memory.
         SettingError: an unknown colour.
     """
     return _read(file, _Image(name, options), ".npy, .ppm or .pgm")
@@ -83,6 +84,8 @@ def _read(file: BinaryIO, reader: _Image, without: str) -> Array:
                 return reader.read(image, file)
     except (InputError, SettingError, MissingExtraError):
         raise
+    except MemoryError as fault:  # the file is not to blame
+        raise ResourceError(f"{reader.name}: expected memory for the picture, found too little") from fault
     except Exception as fault:  # Pillow's plugins raise whatever they run into: struct.error, SyntaxError, KeyError ...
         raise bad_file(reader.name, 0, "an array or an image", str(fault) or type(fault).__name__) from fault
 
@@ -103,10 +106,13 @@ class _Image:
         if self.options.background is not None:
             colour(self.options.background)  # a wrong word is one for every picture
         facts = facts_of(image, file, self.name)
+        largest = pnm.largest_of(image)
         if facts.depth > 8:
             self.check_deep(image, facts)
             if not deep.is_deep(image) and self.needs_all_bits(image, facts):
                 return self.deep_colour(deep.split_samples(file, image, facts), facts)
+        if largest is not None:
+            return self.scaled(pnm.samples_of(file, image, largest), facts)
         image.load()
         if not facts.turned:
             ImageOps.exif_transpose(image, in_place=True)
@@ -151,6 +157,12 @@ class _Image:
         if changed and not facts.splits:
             raise refused(self.name, f"sRGB where {image.format} has {facts.depth} bits", "other colours")
         return mixed or changed
+
+    def scaled(self, samples: Array, facts: Facts) -> Array:
+        """Samples uint8 or uint16 [H, W, 1 or 3] that are ready as they are."""
+        if samples.dtype == np.uint8:
+            return samples[..., 0] if samples.shape[2] == 1 else samples
+        return self.deep_grey(samples, facts) if samples.shape[2] == 1 else self.deep_colour(samples, facts)
 
     def deep_grey(self, samples: Array, facts: Facts) -> Array:
         """Grey of 16 bits, uint16 [H, W, 1]."""

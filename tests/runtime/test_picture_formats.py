@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentwire.runtime.errors import InputFileError, InputLimitError, MissingExtraError
+from latentwire.runtime.errors import InputFileError, InputLimitError, MissingExtraError, ResourceError
 from latentwire.runtime.files import PictureOptions, load_picture, read_items
 from latentwire.runtime.wire.packet import Limits
 
@@ -84,4 +84,25 @@ def test_a_jpeg_xl_that_claims_too_much_is_refused_before_its_pixels_are_read(tm
         load_picture(path, PictureOptions(limits=Limits((65535, 65535, (1, 3)), area=1999)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 999)
     with pytest.raises(InputFileError, match="decompression bomb"):
+        load_picture(path, PLAIN)
+
+
+@pytest.mark.parametrize("kind", [b"P5", b"P6"])
+def test_a_pnm_of_deep_samples_that_ends_early_is_refused(tmp_path, kind):
+    path, whole = tmp_path / "a.pnm", kind + b"\n4 3\n1023\n" + bytes(24 if kind == b"P5" else 72)
+    path.write_bytes(whole)
+    assert not load_picture(path, PictureOptions(depth=8)).any()
+    path.write_bytes(whole[:-5])
+    with pytest.raises(InputFileError, match="found a picture that ends 5 bytes too early"):
+        load_picture(path, PictureOptions(depth=8))
+
+
+def test_a_machine_without_memory_is_not_the_files_fault(tmp_path, monkeypatch):
+    path = save(Image.fromarray(pixels(5, 6, 3)), tmp_path / "a.png")
+
+    def too_little(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", too_little)
+    with pytest.raises(ResourceError, match=r"a\.png: expected memory for the picture"):
         load_picture(path, PLAIN)
