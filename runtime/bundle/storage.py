@@ -64,12 +64,13 @@ def _check_regular(path: Path, mode: int) -> None:
 
 def _kind(mode: int) -> str:
     kinds = {
-        "a folder": stat.S_ISDIR,
-        "a pipe": stat.S_ISFIFO,
-        "a socket": stat.S_ISSOCK,
-        "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
     }
-    return next((name for name, fits in kinds.items() if fits(mode)), "something else")
+    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 def read_regular(path: Path, limit: int) -> bytes:
