@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from latentwire.runtime.cli import ExampleCommand
+from latentwire.runtime.cli import ExampleCommand, tell
 
 
 def names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -174,7 +174,10 @@ def verify(bundle: str, data: Path | None, run: Path | None, limit: int, write: 
     report = verify_run(bundle, data, run, limit)
     if write and Path(bundle).is_dir():
         write_report(Path(bundle), report)
-    click.echo(json.dumps(report.to_json()) if as_json else render(report))
+    if as_json:
+        tell(report.to_json())
+    else:
+        click.echo(render(report))
     report.raise_on_failure()
 
 
