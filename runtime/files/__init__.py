@@ -19,7 +19,15 @@ from latentwire.runtime.files.items import (
     read_items,
     read_labelled,
 )
-from latentwire.runtime.files.kinds import HEAD_BYTES, ONNX_KIND, ZIP_KIND, array_kind, codec_kind, kind_of, picture_kind
+from latentwire.runtime.files.kinds import (
+    HEAD_BYTES,
+    ONNX_KIND,
+    ZIP_KIND,
+    array_kind,
+    codec_kind,
+    kind_of,
+    picture_kind,
+)
 from latentwire.runtime.files.pictures import each_picture, load_picture, picture_from, read_pictures
 from latentwire.runtime.files.png import PngRows
 from latentwire.runtime.files.results import FORMATS, contact_sheet, write_items
