@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import base64
 import re
-import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentwire.runtime.bundle.judge import MAX_MODEL
 from latentwire.runtime.bundle.manifest import MANIFEST
 from latentwire.runtime.bundle.storage import Folder, Storage, read_regular
 from latentwire.runtime.errors import KeyFileError, ManifestError, MissingExtraError, TamperedError, TrustError
 from latentwire.runtime.strictjson import parse
+
+if TYPE_CHECKING:
+    import tempfile
 
 SIGNATURE = "model.sig"
 MAX_SIGNATURE = 1 << 20
@@ -39,7 +41,7 @@ def sign_folder(folder: Path, key: Path) -> Path:
     """
     library = _library()
     target = folder / SIGNATURE
-    with tempfile.TemporaryDirectory() as place:
+    with _folder() as place:
         staged, kept = Path(place, "bundle"), Path(place, "key.pem")
         _stage(Folder(folder), None, staged, str(folder))
         kept.touch(0o600)
@@ -71,7 +73,7 @@ def check_signature(storage: Storage, manifest: bytes, key: Path, where: str) ->
         signature = storage.read(SIGNATURE, MAX_SIGNATURE)
     except OSError as fault:
         raise TrustError(f"{where}: expected a signature in {SIGNATURE}, found none: {fault}") from fault
-    with tempfile.TemporaryDirectory() as place:
+    with _folder() as place:
         staged, kept, public = Path(place, "bundle"), Path(place, SIGNATURE), Path(place, "key.pem")
         names = _stage(storage, manifest, staged, where)
         kept.write_bytes(signature)
@@ -127,6 +129,12 @@ def _read_key(key: Path) -> bytes:
         return read_regular(key, MAX_KEY)
     except (OSError, TamperedError) as fault:
         raise KeyFileError(f"expected a key at {key}, found none: {fault}") from fault
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    import tempfile  # slow to import, and a device that asks for no signature never needs it
+
+    return tempfile.TemporaryDirectory()
 
 
 def _library() -> ModuleType:
