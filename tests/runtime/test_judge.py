@@ -344,3 +344,12 @@ def test_the_runtime_has_no_other_door_to_onnx_runtime():
             ):
                 makers.add(file.relative_to(root).as_posix())
     assert makers == {"session/session.py", "source.py", "selftest.py"}
+
+
+def test_a_file_in_both_formats_is_loaded_as_what_was_judged(store, tmp_path):
+    """ONNX Runtime takes "ORTM" at the fifth byte for its own format, in which nothing was judged."""
+    plain = (store / "encoder.onnx").read_bytes()
+    (tmp_path / "both.onnx").write_bytes(b"\x32\x84\x80\x00ORTM" + plain)  # a doc_string, its length in three bytes
+    picture = np.zeros((4, 4, 3), np.uint8)
+    found = Encoder(tmp_path / "both.onnx").encode(picture)
+    assert found == Encoder(store / "encoder.onnx").encode(picture)
