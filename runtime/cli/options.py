@@ -158,9 +158,10 @@ def place_options(
     return option_group("place", placed, *options)
 
 
-def reading(raw: bool, background: str | None, depth: str | None) -> Reading:
+def reading(raw: bool, background: str | None, depth: str | None, columns: str | None) -> Reading:
     """How what comes in is read, as the options name it."""
-    return Reading(raw, background, None if depth is None else int(depth))
+    chosen = () if columns is None else tuple(name.strip() for name in columns.split(","))
+    return Reading(raw, background, None if depth is None else int(depth), chosen)
 
 
 out_of_range_option = click.option(
@@ -176,6 +177,7 @@ reading_options = option_group(
     click.option("--raw", is_flag=True, help="Values without a header arrive on stdin."),
     click.option("--background", help="Pictures: the colour behind alpha (white, #204060); refused otherwise."),
     click.option("--depth", type=click.Choice(["8"]), help="Pictures: keep the upper 8 of 16 bits; refused otherwise."),
+    click.option("--columns", metavar="NAME,...", help="Tables: an item's values, by name or place; all otherwise."),
 )
 encoding_options = option_group(
     "encoding",

@@ -20,6 +20,7 @@ from latentwire.runtime.families.settings import Decoding, Encoding, Reading
 _FOR_PICTURES = "it is for codecs of pictures"
 OWN_OPTIONS = {
     "--raw": "values without a size are no picture: use .npy",
+    "--columns": "a table's columns are values of items",
     "--background": _FOR_PICTURES,
     "--depth": _FOR_PICTURES,
     "--tile": _FOR_PICTURES,

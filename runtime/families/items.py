@@ -51,7 +51,7 @@ class Items:
     """
 
     kind = "items"
-    options = frozenset({"--raw"})
+    options = frozenset({"--raw", "--columns"})
     formats: tuple[str, ...] = FORMATS
 
     def encode_job(self, encoder: Encoder, settings: Encoding) -> ItemEncodeJob:
@@ -65,8 +65,8 @@ class Items:
     def load(self, path: Path, contract: ItemContract, reading: Reading) -> Sequence[Array]:
         """A file's items as one array [N, ...]; see `RuntimeFamily`."""
         refuse_packet_file(path)
-        items: Sequence[Array] = load_items(path, contract)  # type: ignore[assignment]  # an array is one of its rows
-        return items
+        items = load_items(path, contract, reading.columns)
+        return items  # type: ignore[return-value]  # an array is one of its rows
 
     def values(self, items: Array, encoder: Encoder) -> list[Array]:
         """Rows of a copy: a buffer may be used again while its items wait for their batch; see `RuntimeFamily`."""
@@ -119,14 +119,14 @@ class ItemEncodeJob:
 
     def _load(self, source: str) -> tuple[Array, Strays]:
         """A file's items, those out of the contract's range as the settings want it: places count from its first."""
-        contract, raw = self.encoder.contract, self.settings.reading.raw
+        contract, raw, columns = self.encoder.contract, self.settings.reading.raw, self.settings.reading.columns
         if source == STDIO:
             data = sys.stdin.buffer.read()
             refuse_packets(data, "stdin", raw=raw)
-            items = items_from_stdin(io.BytesIO(data), contract, raw)
+            items = items_from_stdin(io.BytesIO(data), contract, raw, columns)
         else:
             refuse_packet_file(Path(source))
-            items = load_items(Path(source), contract)
+            items = load_items(Path(source), contract, columns)
         kept, strays = contract.within(items, self.settings.out_of_range)
         if not len(kept):
             raise InputRangeError(

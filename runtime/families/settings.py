@@ -17,11 +17,13 @@ class Reading:
         raw: values without a header arrive on stdin.
         background: of pictures, the colour behind alpha; None refuses what shows something through.
         depth: of pictures, 8 keeps the upper 8 of 16 bits; None refuses deeper samples.
+        columns: of tables, those that are an item's values, by their names or places from 1; all if empty.
     """
 
     raw: bool = False
     background: str | None = None
     depth: int | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -30,6 +32,7 @@ class Reading:
             "--raw": self.raw,
             "--background": self.background is not None,
             "--depth": self.depth is not None,
+            "--columns": bool(self.columns),
         }
         return tuple(name for name, is_given in given.items() if is_given)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import InputFileError, InputShapeError
+from latentwire.runtime.errors import InputFileError, InputShapeError, SettingError
 from latentwire.runtime.files.arrays import Source, array_from, bad_file, holds_array
 from latentwire.runtime.files.formats import RAW_SUFFIXES, image_files
 from latentwire.runtime.files.images import image_from
@@ -88,31 +88,39 @@ def read_images(folder: Path) -> Array:
     return np.stack(images)
 
 
-def load_items(path: Path, contract: ItemContract) -> Array:
+def load_items(path: Path, contract: ItemContract, columns: Sequence[str] = ()) -> Array:
     """The items of a file in the contract's shape: .npy, .npz, IDX, table, image, or .raw and .bin without any header.
 
     The numbers of a table take the contract's dtype; all others keep theirs.
 
+    Args:
+        path: of the file.
+        contract: of the items.
+        columns: of a table, by their names or places from 1; all if empty.
+
     Raises:
         InputFileError: the file cannot be read.
+        SettingError: columns of what is no table, or that it does not have.
         InputShapeError: what it holds cannot be seen as items of that shape.
         MissingExtraError: it is an image, and Pillow is not installed.
     """
     with _opened(path) as file:
         if path.suffix.lower() in RAW_SUFFIXES:
             return conform(raw_items(file.read(), contract, str(path)), contract, str(path))
-        return _conformed(file, path, contract)
+        return _conformed(file, path, contract, columns)
 
 
-def _conformed(file: BinaryIO, name: Source, contract: ItemContract) -> Array:
+def _conformed(file: BinaryIO, name: Source, contract: ItemContract, columns: Sequence[str]) -> Array:
     if holds_table(file, name):
-        items = as_contract(table_from(file, name), contract, str(name))
+        items = as_contract(table_from(file, name, columns), contract, str(name))
+    elif columns:
+        raise SettingError(f"{name}: expected a table, of which columns can be chosen, found another kind of file")
     else:
         items = items_from(file, name)
     return conform(items, contract, str(name))
 
 
-def items_from_stdin(source: BinaryIO, contract: ItemContract, raw: bool) -> Array:
+def items_from_stdin(source: BinaryIO, contract: ItemContract, raw: bool, columns: Sequence[str] = ()) -> Array:
     """The items that arrive on standard input: raw values, or a whole file of any kind that has a header.
 
     Raises:
@@ -121,7 +129,7 @@ def items_from_stdin(source: BinaryIO, contract: ItemContract, raw: bool) -> Arr
     data = source.read()
     if raw:
         return conform(raw_items(data, contract, "stdin"), contract, "stdin")
-    return _conformed(io.BytesIO(data), "stdin", contract)
+    return _conformed(io.BytesIO(data), "stdin", contract, columns)
 
 
 def raw_items(data: bytes, contract: ItemContract, name: str) -> Array:

@@ -1,7 +1,8 @@
 """Tables of numbers as text (.csv, .tsv): a row is an item, a column one of its values.
 
 Columns are separated by commas, semicolons or tabs, the same in every row; the first row may hold their names. Nothing
-is left out: a cell that is no number, and a row that is shorter or longer than the others, is an error with its place.
+is left out unless columns are chosen: a cell that is no number, and a row that is shorter or longer than the others, is
+an error with its place.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import InputFileError
+from latentwire.runtime.errors import InputFileError, SettingError
 from latentwire.runtime.files.arrays import Source, bad_file
 
 SUFFIXES = (".csv", ".tsv")
@@ -47,11 +49,17 @@ def holds_table(file: BinaryIO, name: Source) -> bool:
     return any(_NUMBER.fullmatch(cell.strip()) for row in rows for cell in re.split(f"[{_SEPARATORS}]", row))
 
 
-def table_from(file: BinaryIO, name: Source) -> NDArray[np.float64]:
+def table_from(file: BinaryIO, name: Source, columns: Sequence[str] = ()) -> NDArray[np.float64]:
     """The numbers of an open table: float64 [rows, columns].
+
+    Args:
+        file: stands where the table begins.
+        name: of the file, for messages.
+        columns: names of columns, or their places from 1, in the order of an item's values; all if empty.
 
     Raises:
         InputFileError: a cell is no number, rows differ in length, there are none, or it is no UTF-8.
+        SettingError: a column that is asked for is not there.
     """
     try:
         text = file.read().decode("utf-8-sig")
@@ -70,15 +78,35 @@ def table_from(file: BinaryIO, name: Source) -> NDArray[np.float64]:
         names = []
     if not rows:
         raise InputFileError(f"{name}: expected rows of numbers, found none")
+    _require_one_width(rows, len(names or rows[0][1]), name)
+    if columns:
+        places = _places(columns, names or [str(at + 1) for at in range(len(rows[0][1]))], name)
+        rows = [(line, [row[at] for at in places]) for line, row in rows]
+        names = list(columns)
     return _numbers(rows, names, name)
 
 
-def _numbers(rows: list[tuple[int, list[str]]], names: list[str], name: Source) -> NDArray[np.float64]:
-    width = len(names or rows[0][1])
+def _places(columns: Sequence[str], names: list[str], name: Source) -> list[int]:
+    """Where the columns stand, each by its name or else by its place from 1."""
+    by_name = {title: at for at, title in reversed(list(enumerate(names)))}
+    places = {str(at + 1): at for at in range(len(names))}
+    missing = [column for column in columns if column not in by_name and column not in places]
+    if missing:
+        raise SettingError(
+            f"{name}: expected columns among {', '.join(names)}, found {', '.join(missing)}: or their "
+            f"places, from 1 to {len(names)}"
+        )
+    return [by_name.get(column, places.get(column, 0)) for column in columns]
+
+
+def _require_one_width(rows: list[tuple[int, list[str]]], width: int, name: Source) -> None:
     for line, row in rows:
         if len(row) != width:
             error = InputFileError(f"{name}, line {line}: expected {width} columns, found {len(row)}")
             raise _at(error, name, line=line)
+
+
+def _numbers(rows: list[tuple[int, list[str]]], names: list[str], name: Source) -> NDArray[np.float64]:
     try:
         return np.array([[_value(cell) for cell in row] for _, row in rows], np.float64)
     except ValueError:
@@ -93,8 +121,8 @@ def _text_error(rows: list[tuple[int, list[str]]], names: list[str], name: Sourc
     wrong = sorted({at for _, at in places})
     titles = ", ".join(repr(names[at]) if names else str(at + 1) for at in wrong)
     error = InputFileError(
-        f"{name}, line {line}, column {column + 1}: expected a number, found {found!r}: leave out what is text, "
-        f"here column{'s' * (len(wrong) > 1)} {titles}"
+        f"{name}, line {line}, column {column + 1}: expected a number, found {found!r}: choose others with "
+        f"--columns than what is text, here column{'s' * (len(wrong) > 1)} {titles}"
     )
     return _at(error, name, line=line, column=column + 1)
 

@@ -2,9 +2,11 @@ import io
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from latentwire.runtime.cli import main
 from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.errors import InputError, InputFileError
+from latentwire.runtime.errors import InputError, InputFileError, SettingError
 from latentwire.runtime.files import items_from_stdin, load_items, read_items, read_labelled
 from latentwire.runtime.files.items import items_from
 
@@ -88,3 +90,44 @@ def test_a_table_with_times_and_words_says_which_columns_are_text():
 def test_text_pictures_are_no_tables(tmp_path):
     (tmp_path / "a").write_text("P2\n2\n1\n255\n7 9\n")
     assert read_items(tmp_path / "a").tolist() == [[7, 9]]
+
+
+READINGS = b"time,temp,hum,label\n2026-01-01T00:00,19.5,51,ok\n2026-01-01T00:01,20.5,52,hot\n"
+READING = ItemContract("float32", ("items", 2), (0, 100))
+
+
+@pytest.mark.parametrize("columns", [("temp", "hum"), ("2", "3"), ("temp", "3")])
+def test_columns_are_chosen_by_name_or_by_place(tmp_path, columns):
+    (tmp_path / "a.csv").write_bytes(READINGS)
+    assert load_items(tmp_path / "a.csv", READING, columns).tolist() == [[19.5, 51], [20.5, 52]]
+    turned = items_from_stdin(io.BytesIO(READINGS), READING, False, columns[::-1])
+    assert turned.tolist() == [[51, 19.5], [52, 20.5]]
+
+
+def test_a_column_that_is_text_or_is_not_there_is_said(tmp_path):
+    (tmp_path / "a.csv").write_bytes(READINGS)
+    with pytest.raises(InputFileError, match=r"line 2, column 1: .* choose others with --columns .* 'time', 'label'$"):
+        load_items(tmp_path / "a.csv", READING)
+    with pytest.raises(InputFileError, match="found 'ok'"):
+        load_items(tmp_path / "a.csv", READING, ("temp", "label"))
+    with pytest.raises(SettingError, match=r"among time, temp, hum, label, found wind: .* from 1 to 4"):
+        load_items(tmp_path / "a.csv", READING, ("temp", "wind"))
+    np.save(tmp_path / "a.npy", np.zeros((3, 2), np.float32))
+    with pytest.raises(SettingError, match="expected a table"):
+        load_items(tmp_path / "a.npy", READING, ("temp", "hum"))
+
+
+def test_columns_of_a_table_through_the_command(tmp_path):
+    """All columns but the first two are text or too many for a digit: those asked for are the item."""
+    names = ["when", *(f"p{at}" for at in range(784)), "label"]
+    row = ["noon", *(str(at % 256) for at in range(784)), "seven"]
+    (tmp_path / "a.csv").write_text("\n".join([",".join(names), ",".join(row)]))
+    np.save(tmp_path / "a.npy", (np.arange(784) % 256).astype(np.uint8)[None])
+    run = CliRunner().invoke
+    chosen = ["--columns", ",".join(names[1:-1])]
+    found = run(main, ["encode", "mnist", str(tmp_path / "a.csv"), "-o", str(tmp_path / "csv.lw"), *chosen])
+    assert found.exit_code == 0, found.output
+    assert run(main, ["encode", "mnist", str(tmp_path / "a.npy"), "-o", str(tmp_path / "npy.lw")]).exit_code == 0
+    assert (tmp_path / "csv.lw").read_bytes() == (tmp_path / "npy.lw").read_bytes()
+    refused = run(main, ["encode", "photo", str(tmp_path / "a.csv"), "-o", str(tmp_path / "x.lw"), *chosen])
+    assert refused.exit_code == 2 and "columns are values of items" in refused.output
