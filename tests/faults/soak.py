@@ -13,6 +13,7 @@ over HTTP.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -199,13 +200,9 @@ class Soak:
     def disk_full(self) -> None:
         """Not a byte is left where the inbox is."""
         ballast = self.disk / "ballast"
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 16))
-                    file.flush()
-            except OSError:
-                pass
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 12))
         time.sleep(FAULT)
         ballast.unlink()
 
