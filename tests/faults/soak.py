@@ -300,7 +300,8 @@ class Soak:
         yield from (f"{device.name} {number} arrived {times} times" for number, times in found.items() if times > 1)
 
     def close(self) -> None:
-        """Take the disk away."""
+        """Nothing of it goes on."""
+        self.ended.set()
         for process in self.processes.values():
             if process.running is not None and not process.died:
                 process.kill()
