@@ -216,10 +216,10 @@ class Decoder(CodecHalf):
         groups: dict[tuple[int, ...], list[tuple[int, int]]] = {}
         for at, packet in enumerate(packets):
             header = _caught(self._header, packet)
-            # One that is refused here is refused again in its place, which costs nothing.
-            refused = isinstance(header, RemoteError)
-            size = () if refused or self.batches else header.size
-            groups.setdefault(size, []).append((at, 0 if refused else self.work_bytes(header)))
+            if isinstance(header, RemoteError):  # refused again in its place, which costs nothing
+                groups.setdefault((), []).append((at, 0))
+            else:
+                groups.setdefault(() if self.batches else header.size, []).append((at, self.work_bytes(header)))
         for group in groups.values():
             yield from _filled(group, BATCH_BYTES)
 

@@ -3,12 +3,14 @@
 import io
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refusals import measure, narrowed
 
-from latentwire.runtime import Decoder
+from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.errors import RemoteError
 from latentwire.runtime.wire import MAX_LANES_LOG2, check_packet, parse_header
 from latentwire.runtime.wire.packet import write_packet
@@ -102,3 +104,26 @@ def test_golden_packets_pass(name: str, decoders: dict[str, Decoder]) -> None:
     assert len(packets) >= 3
     for packet in packets:
         assert check_packet(packet, decoder.identity.codec_digest, decoder.limits) == parse_header(packet)
+
+
+def test_items_of_many_packets_are_unpacked_no_more_at_once_than_a_synthesis_takes(
+    monkeypatch: pytest.MonkeyPatch, decoders: dict[str, Decoder]
+) -> None:
+    """By whole packets, each in its place; one that is refused takes no room."""
+    encoder, decoder = Encoder("mnist"), decoders["mnist"]
+    numbers = (30, 50, 20, 90, 1)
+    packets = [encoder.encode(np.full((number, 784), number, np.uint8), 0) for number in numbers]
+    packets.insert(1, b"no packet")
+    session, runs = decoder._sessions["synthesis"], []
+    synthesis = session.run
+
+    def counted(outputs: Sequence[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        runs.append(len(feed["latents"]))
+        return synthesis(outputs, feed)
+
+    monkeypatch.setattr(session, "run", counted)
+    monkeypatch.setattr("latentwire.runtime.decoder.BATCH_BYTES", 80 * 784)
+    results = decoder.decode_each(packets)
+    assert runs == [80, 20, 90, 1]
+    assert isinstance(results.pop(1), RemoteError)
+    assert [result.shape for result in results if not isinstance(result, RemoteError)] == [(n, 784) for n in numbers]

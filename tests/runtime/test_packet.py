@@ -85,6 +85,24 @@ def test_each_failure_has_its_error(packet, error):
         check_packet(packet, CODEC, Limits((100,)))
 
 
+@pytest.mark.parametrize("wider", [2, 4])
+@pytest.mark.parametrize("size", [(3,), (1, 2, 3, 255)])
+def test_fields_wider_than_their_numbers_need_are_refused(wider, size):
+    """Or one content would have several packets, and several hashes."""
+    packet = write_packet(CODEC[:4], 128, 1, size, bytes(4))
+    length = len(packet) + (wider - 1) * (len(size) + 1)
+    header = Header(CODEC[:4], 128, 1, size, length, wider)
+    hostile = resealed(header.to_bytes() + bytes(8))
+    with pytest.raises(errors.LayoutError, match=f"expected fields of 1 bytes .*, found {wider}"):
+        check_packet(hostile)
+    assert check_packet(packet).width == 1
+
+
+@pytest.mark.parametrize(("size", "width"), [((255,), 1), ((256,), 2), ((65535,), 2), ((65536,), 4)])
+def test_the_narrowest_fields_are_the_only_ones(size, width):
+    assert check_packet(write_packet(CODEC[:4], 0, 1, size, bytes(4))).width == width
+
+
 def test_the_untouched_packet_passes_the_same_checks():
     assert check_packet(PACKET, CODEC, Limits((100,))).size == (3,)
 
