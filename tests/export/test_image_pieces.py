@@ -1,5 +1,6 @@
 """The image family's pack and unpack: lossless for every picture, the same as torch, strict with every byte."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hostile import any_header, packet_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import spent_on
 from small_images import picture, small_network
 
 from latentwire.export.image import reference
@@ -212,6 +214,10 @@ def test_a_large_claim_within_the_limits_is_refused_by_its_header(small, size):
     forged = write_packet(fields.codec, 128, fields.lanes, size, fields.body)
     assert small.restore(forged)["status"] == Status.LIMIT
     assert type(small.fault(forged)).__name__ == "LimitError"
+    if sys.platform.startswith("linux"):
+        spent = spent_on(lambda: small.restore(forged))
+        print(f"{size}: {spent.ms} ms, {spent.MiB} MiB")
+        assert spent.MiB < 8
 
 
 @pytest.mark.parametrize(("lanes", "behind"), [(1, 40_000), (4096, 0), (4096, 4095 * 16 - 1)])
