@@ -117,6 +117,7 @@ def test_a_fork_is_told_that_it_has_no_threads(bundle, digits):
 )
 def test_the_variant_is_the_manifests_for_the_provider_unless_asked_for(bundle, monkeypatch, provider, variant):
     monkeypatch.setattr(codec, "Sessions", MagicMock())
+    codec.Sessions.return_value.read.return_value = b""  # no tables, so no packet has a known cost
     name = f"{provider}ExecutionProvider"
     monkeypatch.setattr(module, "available", lambda: (name,))
     for half in (Encoder, Decoder):
