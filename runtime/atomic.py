@@ -30,12 +30,12 @@ def whole_file(path: Path, *, durable: bool = False, private: bool = False, sole
     Raises:
         InputFileError: the folder cannot be written to, or the path is a folder's.
     """
-    path = Path(os.path.realpath(path))
     before = _mode_of(path)
-    if before is not None and not stat.S_ISREG(before):
+    if before is not None and not stat.S_ISREG(before):  # by the name given: that behind /dev/stdout may open nothing
         with _opened(path, path, private=False) as file:
             yield file
         return
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.tmp" if sole else f".{path.name}.{os.getpid()}.tmp")
     file = _opened(temporary, path, private=private)
     try:

@@ -33,6 +33,15 @@ def test_a_pipe_is_written_through(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["pipe"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="a system without names for open files")
+def test_a_pipe_without_a_name_is_written_through() -> None:
+    reader, writer = os.pipe()
+    written(Path(f"/dev/fd/{writer}"), b"packet")
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert file.read() == b"packet"
+
+
 @posix
 def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
