@@ -57,6 +57,7 @@ class Coded:
         profile: ICC.
         code_points: primaries and transfer (ITU-T H.273).
         premultiplied: whether colours are already multiplied by alpha.
+        cropped: whether only a part of the samples is the picture (clap).
         fault: what there is that cannot be shown for certain.
     """
 
@@ -64,6 +65,7 @@ class Coded:
     profile: bytes | None = None
     code_points: tuple[int, int] | None = None
     premultiplied: bool = False
+    cropped: bool = False
     fault: str | None = None
 
 
@@ -82,6 +84,7 @@ def of_heif(data: bytes) -> Coded:
         profile=profiles[0] if profiles else None,
         code_points=next(iter(points)) if len(points) == 1 else None,
         premultiplied=any(kind == b"prem" for kind, _ in boxes(inside(meta, b"iref")[4:])),
+        cropped=any(name == b"clap" for name, _ in properties),
         fault=several,
     )
 

@@ -208,7 +208,10 @@ def _tga(image: Image.Image, file: BinaryIO, facts: Facts) -> Facts:
 
 
 def _heif(image: Image.Image, file: BinaryIO, facts: Facts) -> Facts:
-    return _coded(of_heif(file.read()), facts)
+    coded = of_heif(file.read())
+    if coded.cropped and image.format == "AVIF":  # the plugin of HEIC crops, Pillow does not
+        raise ValueError("an AVIF picture that is a part of its samples")
+    return _coded(coded, facts)
 
 
 def _jpeg2000(image: Image.Image, file: BinaryIO, facts: Facts) -> Facts:

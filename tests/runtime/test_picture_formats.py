@@ -29,6 +29,12 @@ def test_a_format_that_is_not_read_here_is_named(tmp_path):
             load_picture(path, PLAIN)
 
 
+def test_an_avif_of_which_only_a_part_is_the_picture_is_refused():
+    """64 x 64 samples and a clean aperture (clap) of 32 x 32, which libvips shows and Pillow ignores."""
+    with pytest.raises(InputFileError, match="a part of its samples"):
+        load_picture(Path(__file__).parent / "pictures" / "cropped.avif", PLAIN)
+
+
 FIRST_ZEROS = {"AVIF": "avif", "JPEG2000": "jp2", "ICO": "ico", "TGA": "tga"}
 
 
