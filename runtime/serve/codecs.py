@@ -35,6 +35,8 @@ class Codec:
     """As it was asked for."""
     providers: Asked = None
     """The same."""
+    trust: Trust | None = None
+    """What it had to be."""
 
     @property
     def key(self) -> bytes:
@@ -95,7 +97,7 @@ class Codecs:
             beside = (
                 Decoder(bundle, variant=variant, profile="device", limits=limits, trust=trust) if on_cpu else decoder
             )
-            self._add(Codec(str(bundle), identity, family_for(identity), decoder, beside, variant, providers))
+            self._add(Codec(str(bundle), identity, family_for(identity), decoder, beside, variant, providers, trust))
 
     def _add(self, codec: Codec) -> None:
         other = self._by_key.setdefault(codec.key, codec)

@@ -120,8 +120,13 @@ class Known:
 
     def write(self) -> None:
         """Write what changed, and forget the oldest beyond the bounds."""
-        if not self._is_new:
-            return
+        if self._is_new:
+            self._write_new()
+        for cache in (self._seen, self._blocks):
+            while len(cache) > CACHED:
+                cache.popitem(last=False)
+
+    def _write_new(self) -> None:
         if self._count is None:
             (self._count,) = self._database.execute("SELECT count(*) FROM contents").fetchone()
         now, count = time.time_ns(), self._count or 0
@@ -134,9 +139,6 @@ class Known:
         self._count = self._forget_oldest(count)
         self._changed.clear()
         self._is_new = False
-        for cache in (self._seen, self._blocks):
-            while len(cache) > CACHED:
-                cache.popitem(last=False)
 
     def _write_block(self, place: Place) -> int:
         """With a new id: the lowest ones are those that nothing came to for longest. Returns how many are new."""

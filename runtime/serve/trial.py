@@ -3,7 +3,8 @@
 How that process ends says whose fault it is: a signal such as SIGSEGV is the packet's; SIGKILL is what a system sends
 that is out of memory; and where it decodes, whoever ended the service was somebody else.
 
-    python -m latentwire.runtime.serve.trial    packet on stdin, a line of JSON before it: codec, variant, providers
+    python -m latentwire.runtime.serve.trial    packet on stdin, a line of JSON before it: codec, variant, providers,
+                                                signed_by
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+from latentwire.runtime.bundle import Trust
 from latentwire.runtime.decoder import Decoder
 from latentwire.runtime.errors import LocalError, RemoteError, ResourceError
 from latentwire.runtime.serve.codecs import Codec
@@ -32,7 +35,9 @@ def ends_its_process(codec: Codec, packet: bytes) -> bool:
         ResourceError: the process was killed, or took too long.
         LocalError: it could not decode for another reason of this machine's.
     """
-    head = json.dumps({"codec": codec.name, "variant": codec.variant, "providers": codec.providers}).encode()
+    key = None if codec.trust is None or codec.trust.signed_by is None else str(codec.trust.signed_by)
+    asked = {"codec": codec.name, "variant": codec.variant, "providers": codec.providers, "signed_by": key}
+    head = json.dumps(asked).encode()
     command = [sys.executable, "-m", __name__]
     try:
         done = subprocess.run(
@@ -55,7 +60,8 @@ def main() -> None:
     head, _, packet = sys.stdin.buffer.read().partition(b"\n")
     asked = json.loads(head)
     try:
-        decoder = Decoder(asked["codec"], variant=asked["variant"], providers=asked["providers"])
+        trust = None if asked["signed_by"] is None else Trust(signed_by=Path(asked["signed_by"]))
+        decoder = Decoder(asked["codec"], variant=asked["variant"], providers=asked["providers"], trust=trust)
         decoder.decode(packet)
     except RemoteError:
         return

@@ -1,7 +1,7 @@
 """What stands in the way of packets: of all of them, or of those of one codec.
 
 Where the sink or the inbox fails, everything waits. Where this machine cannot decode (no memory, no provider, a library
-that is missing), the packets that it could not decode are held: they wait behind all others of their codec, each alone,
+that is missing), the packets that it could not decode are held: they have pauses of their own, and each is tried alone,
 so that a picture too large for this machine does not stop small ones. Pauses grow while nothing works, for what is held
 and for what comes new each by itself; `texts` says what is wrong until what failed has worked.
 """
@@ -109,10 +109,13 @@ class Troubles:
                 found.fresh.worked()
             self._drop(batch)
 
-    def gave_up(self, batch: Sequence[Entry]) -> None:
-        """These wait no longer."""
+    def gave_up(self, batch: Sequence[Entry], *, are_last: bool) -> None:
+        """These wait no longer; where nothing else does, nobody would come by whose success ends what was said."""
         with self._lock:
             self._drop(batch)
+            if are_last:
+                self._all.worked()
+                self._said_of_all = None
 
     def _drop(self, batch: Sequence[Entry]) -> None:
         found = self._codecs.get(batch[0].codec)

@@ -3,8 +3,9 @@
 A packet leaves the inbox in two ways: its files are in the sink, or it is in quarantine. Into quarantine it gets
 
     by its own status               the decoder says that it is corrupt
-    because it ends the service     `MAX_ATTEMPTS` processes began it alone and ended without having finished it, and so
-                                    does one that only tries it (`trial`); or twice as many, whatever that one says
+    because it ends the service     `MAX_ATTEMPTS` processes that found it there began it and ended without having
+                                    finished it, and so does one that only tries it (`trial`); or twice as many,
+                                    whatever that one says
     because it fails the decoder    `MAX_ATTEMPTS` times, for a reason that is not this machine's, while another packet
                                     of its codec decodes (`Proofs`)
 
@@ -198,7 +199,7 @@ class Workers:
         for packet in self._inbox.read(batch):
             self._set_aside(packet, fault)
         self._inbox.finish(batch)
-        self.troubles.gave_up(batch)
+        self.troubles.gave_up(batch, are_last=not len(self._waiting))
 
     def _put_off(self, batch: list[Entry], fault: Exception) -> None:
         """What could not be finished waits again; nothing is lost."""

@@ -11,7 +11,7 @@ from latentwire.runtime import Encoder
 from latentwire.runtime.serve import known
 from latentwire.runtime.serve.errors import DamagedInboxError, InboxError, LostInboxError
 from latentwire.runtime.serve.inbox import Arrival, Entry, Inbox
-from latentwire.runtime.serve.known import ACCEPTED, CONFLICT, DUPLICATE, content_of
+from latentwire.runtime.serve.known import ACCEPTED, BLOCK, CONFLICT, DUPLICATE, content_of
 from latentwire.runtime.wire import Envelope
 
 BEFORE = """
@@ -90,6 +90,18 @@ def test_contents_are_bounded_and_the_oldest_are_forgotten(tmp_path: Path, monke
     assert rows == [(2, 80), (3, 80), (4, 80)]
     answers = [offered(inbox, arrival(known.BLOCK * block + 9, b"other"))[0] for block in range(5)]
     assert answers == [DUPLICATE] * 2 + [CONFLICT] * 3  # forgotten contents are known by name alone
+    inbox.close()
+
+
+def test_memory_is_bounded_where_nothing_new_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A device that sends again what it has sent before, all of it."""
+    monkeypatch.setattr("latentwire.runtime.serve.known.CACHED", 3)
+    inbox = opened(tmp_path)
+    sent = [arrival(BLOCK * number, b"a") for number in range(20)]
+    for status in (ACCEPTED, DUPLICATE):
+        for one in sent:
+            assert offered(inbox, one) == [status]
+        assert len(inbox._known._blocks) <= 3
     inbox.close()
 
 

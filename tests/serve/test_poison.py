@@ -3,12 +3,18 @@
 import json
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from services import Running, envelope, events, in_process, until
 
+from latentwire.runtime.bundle import Trust
+from latentwire.runtime.errors import LocalError
+from latentwire.runtime.serve.codecs import Codecs
+from latentwire.runtime.serve.settings import Bounds
+from latentwire.runtime.serve.trial import ends_its_process
 from latentwire.runtime.serve.worker import MAX_ATTEMPTS
 
 CODE = """
@@ -54,6 +60,14 @@ def end_services(folder: Path, packet: bytes) -> None:
     for _ in range(MAX_ATTEMPTS):
         with suppress(KeyError), in_process(folder) as running:  # or before it listens
             ended(running)
+
+
+def test_a_trial_asks_for_the_signature_that_the_service_asked_for(tmp_path: Path, packet: bytes):
+    """The bundle may have been exchanged since the service loaded it."""
+    (codec,) = Codecs(["mnist"], Bounds())
+    assert not ends_its_process(codec, packet)
+    with pytest.raises(LocalError, match="TrustError"):
+        ends_its_process(replace(codec, trust=Trust(signed_by=tmp_path / "key.pem")), packet)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from latentwire.runtime import Decoder
 from latentwire.runtime.errors import BundleError, ModelError, ProviderError, ResourceError
 from latentwire.runtime.serve.errors import SinkError
 from latentwire.runtime.serve.inbox import Entry, Inbox
+from latentwire.runtime.serve.quarantine import Quarantine
 from latentwire.runtime.serve.trouble import Troubles
 from latentwire.runtime.serve.waiting import Waiting
 from latentwire.runtime.serve.worker import MAX_ATTEMPTS
@@ -182,7 +183,27 @@ def test_nothing_is_put_aside_while_no_packet_decodes(tmp_path: Path, packet: by
         assert len(running.files(".npy")) == 1 and not list((tmp_path / "inbox" / "quarantine").glob("*"))
 
 
-def test_what_is_held_waits_behind_the_others_and_each_alone():
+def test_what_is_put_aside_at_last_leaves_no_obstacle(tmp_path: Path, mnist, strokes, monkeypatch):
+    """Putting aside failed, as on a full disk; then it worked, and nothing else waits whose success would say so."""
+    packets = [mnist.encode(strokes[n : n + 2], 100) for n in range(2)]
+    failing(monkeypatch, packets[0], RuntimeError("nobody knows why"))
+    real, faults = Quarantine.add, [OSError("no space left"), OSError("no space left")]
+
+    def add(self, *arguments, **named):
+        if faults:
+            raise faults.pop()
+        real(self, *arguments, **named)
+
+    monkeypatch.setattr(Quarantine, "add", add)
+    with in_thread(tmp_path) as running:
+        for sequence, packet in enumerate(packets):
+            assert running.post(packet, envelope(sequence)).status_code == 202
+        until(lambda: running.metric("latentwire_packets_waiting") == 0)
+        until(lambda: running.client.get("/readyz").status_code == 200)
+    assert not faults and len(list((tmp_path / "inbox" / "quarantine").glob("*-accepted.packet"))) == 1
+
+
+def test_what_is_held_waits_for_its_pause_and_is_taken_alone():
     found = waiting(workers=1)
     paced(found, 0.001)
     found.add(entries(3))
