@@ -99,6 +99,11 @@ class Courier:
         with self._lock:
             self._work.notify()
 
+    def gone(self) -> None:
+        """Packets have left the spool without an answer."""
+        with self._lock:
+            self._settled.notify_all()
+
     def wait_idle(self, timeout: float) -> bool:
         """Wait until nothing waits in the spool; false if the time was too short, or nothing is sent any more."""
         end = self._clock() + timeout

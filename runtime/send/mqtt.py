@@ -232,7 +232,7 @@ def _answer(told: dict[str, Any], envelope: Envelope) -> Answer | None:
     verdict = verdict_on(envelope.id, {"id": envelope.id} | told)
     if verdict is None and told.get("status") == "busy":
         asked = told.get("retry_after")
-        seconds = float(asked) if isinstance(asked, int | float) else 0.0
+        seconds = min(max(asked, 0), MAX_RETRY_AFTER) if isinstance(asked, int | float) else 0
         message = str(told.get("message", ""))
-        return Busy(message, retry_after=min(max(seconds, 0.0), MAX_RETRY_AFTER), kind="busy")
+        return Busy(message, retry_after=float(seconds), kind="busy")
     return verdict

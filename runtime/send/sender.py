@@ -330,8 +330,12 @@ class Sender:
 
     def _hear(self, event: Event) -> None:
         LOGGER.log(event.level, event.message)
-        if self._on_event is not None:
+        if self._on_event is None:
+            return
+        try:
             self._on_event(event)
+        except Exception:  # the thread that tells it is one that sends
+            LOGGER.exception("on_event failed")
 
     def _tick(self) -> None:
         """Batches whose time has come, packets whose time is over."""
@@ -341,7 +345,8 @@ class Sender:
                 self._store_due()
                 if self._clock() >= look_at:
                     look_at = self._clock() + TICK_SECONDS
-                    self._spool.expire()
+                    if self._spool.expire():
+                        self._courier.gone()
                     self._say_drops()
             except LocalError as fault:
                 if str(fault) != self._lost:

@@ -219,6 +219,18 @@ def test_items_left_out_long_after_they_were_put_are_said(make, receiver, caplog
     assert heard[0].kind == "left out" and "BudgetError" in heard[0].message and sender.status().skipped == 1
 
 
+def test_who_hears_of_events_cannot_end_sending(make, receiver, items, caplog):
+    def fail(_: Event) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    receiver.refused = set(range(10))
+    sender = make(on_event=fail, in_flight=1)
+    for item in items[:12]:
+        sender.put(item)
+    assert sender.flush(20) and sender.status().sent == 2
+    assert "on_event failed" in caplog.text
+
+
 def test_packets_that_go_are_said_and_not_each_of_them(make, items):
     class Away:
         def deliver(self, _: object) -> Busy:

@@ -14,6 +14,8 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from latentwire.runtime.send.link import Busy
+from latentwire.runtime.send.mqtt import _answer
 from latentwire.runtime.wire.envelope import Envelope
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
@@ -114,6 +116,17 @@ def test_packets_go_through_a_broker_and_leave_when_the_server_answers(make, bro
     status = sender.status()
     assert (status.sent, status.refused, status.waiting) == (29, 1, 0)
     assert len(service.packets) == 29
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [(10**400, 3600.0), (-5, 0.0), ("9", 0.0), (1.5, 1.5)],
+    ids=["endless", "negative", "text", "seconds"],
+)
+def test_a_pause_that_makes_no_sense_ends_nothing(asked, seconds):
+    """Anybody whom the broker lets may publish answers."""
+    told = {"status": "busy", "retry_after": asked}
+    assert _answer(told, Envelope("gate-3", "0" * 32, 0)) == Busy("", retry_after=seconds, kind="busy")
 
 
 def test_a_brokers_acknowledgement_is_none_of_the_servers(make, broker, items):

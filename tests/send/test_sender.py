@@ -253,6 +253,21 @@ def test_what_is_left_at_the_end_goes_after_the_next_start(make, receiver, items
     assert sorted(sequence for _, sequence in receiver.packets) == [0, 1]
 
 
+def test_who_waits_for_packets_that_grow_too_old_does_not_wait_for_ever(make, items):
+    class Away:
+        def deliver(self, _: object) -> Busy:
+            return Busy("away")
+
+        def close(self) -> None:
+            pass
+
+    sender = make(Away(), bounds=Bounds(seconds=0.2))
+    sender.put(items[0])
+    began = time.monotonic()
+    assert sender.flush(30) and time.monotonic() - began < 20
+    assert (sender.status().waiting, sender.status().dropped) == (0, 1)
+
+
 def test_quality_falls_as_the_spool_fills_and_recovers(make, items):
     link = Link(AWAY)
     sender = make(link, bounds=Bounds(6_000), rate=Rate(quality=200, lowest=20))
