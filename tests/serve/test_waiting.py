@@ -149,6 +149,7 @@ def test_a_packet_that_fails_the_decoder_takes_no_others_with_it(tmp_path: Path,
     [
         MemoryError("not enough"),
         ResourceError("short of memory"),
+        RuntimeError("can't start new thread"),
         ProviderError("the GPU is gone"),
         BundleError("gone"),
     ],
