@@ -365,20 +365,16 @@ def test_every_readme_has_the_statuses_and_the_version_that_made_its_files(folde
     for status in Status:
         assert (f"| {int(status)} | `{status.name}` | {verdict(status)} |" in text) if status else True
     assert f"were made by ONNX Runtime {ort.__version__}" in text
+    javascript = json.loads((JAVASCRIPT / "package.json").read_text())["dependencies"]["onnxruntime-web"]
     pinned = {
         "android": f'"com.microsoft.onnxruntime:onnxruntime-android:{ort.__version__}"',
         "ios": f'onnxruntime-swift-package-manager", exact: "{ort.__version__}")',
         "qnn": f"`pip install onnxruntime=={ort.__version__} onnxruntime-qnn`",
-        "web": f"`npm install onnxruntime-web@{tested_javascript()}`",
+        "web": f"`npm install onnxruntime-web@{javascript}`",
         "linux-arm64": f"`pip install onnxruntime=={ort.__version__} numpy`",
     }
     assert pinned[name] in text
     assert "latest" not in text
-
-
-def tested_javascript() -> str:
-    """The onnxruntime-web that the tests of this folder's files run in."""
-    return json.loads((JAVASCRIPT / "package.json").read_text())["dependencies"]["onnxruntime-web"]
 
 
 def test_the_swift_class_is_the_one_that_was_read_by_a_swift_parser(folders):
