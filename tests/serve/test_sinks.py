@@ -134,6 +134,7 @@ def test_quarantine_is_bounded_in_count_and_bytes(tmp_path: Path):
         again.add(bytes([number]), fault, accepted=True)
     assert [path.read_bytes()[0] for path in sorted(tmp_path.glob("*.packet"))] == [4, 5, 6, 7, 8]
     again.add(b"x", fault)
+    assert len(list(tmp_path.glob("*-accepted.packet"))) == 5  # and pushes out nothing that was accepted
     assert len(again) == 5 and again.byte_count == sum(path.stat().st_size for path in tmp_path.iterdir())
     for path in tmp_path.iterdir():
         path.unlink()
