@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.optim import Optimizer
@@ -85,6 +86,8 @@ def go_back(restore: Callable[[Checkpoint], None], path: Path) -> None:
     saved = read(path)
     try:
         restore(saved)
+    except torch.OutOfMemoryError:  # a RuntimeError too, and no fault of the file
+        raise
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:  # what is missing, or of other shapes
         raise RunError(
             f"{path}: expected a checkpoint of this very run, found another: {type(error).__name__}: {error}"
