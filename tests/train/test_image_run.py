@@ -268,6 +268,7 @@ def test_bad_data_leaves_no_run_behind(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="at least 256 x 256, found 1 smaller"):
         train(QUICK, tmp_path / "data", tmp_path / "run")
     (tmp_path / "data/broken.jpg").write_bytes(b"\xff\xd8nothing")
+    (tmp_path / "data/narrow.png").unlink()
     with pytest.raises(InputFileError, match=r"broken\.jpg"):
         train(QUICK, tmp_path / "data", tmp_path / "run")
     assert not (tmp_path / "run").exists()
