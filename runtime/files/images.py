@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, cast
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import InputError, InputLimitError, MissingExtraError, ResourceError, SettingError
 from latentwire.runtime.files import deep, pnm
 from latentwire.runtime.files.arrays import Source, bad_file
+from latentwire.runtime.files.bounded import Bounded
 from latentwire.runtime.files.facts import Facts, facts_of, refused, undecided
 from latentwire.runtime.files.openers import open_picture
 from latentwire.runtime.files.profiles import look_of
@@ -75,6 +76,7 @@ def image_from(file: BinaryIO, name: Source) -> Array:
 
 
 def _read(file: BinaryIO, reader: _Image, without: str) -> Array:
+    file = cast(BinaryIO, Bounded(file))
     try:
         with warnings.catch_warnings():
             # Pillow and its plugins warn of pictures that are large, and of tags that are damaged; what is too large

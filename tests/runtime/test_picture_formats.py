@@ -1,3 +1,5 @@
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from PIL import Image
 
 from latentwire.runtime.errors import InputFileError, InputLimitError, MissingExtraError, ResourceError
 from latentwire.runtime.files import PictureOptions, load_picture, read_items
+from latentwire.runtime.files.images import pixels_from
 from latentwire.runtime.wire.packet import Limits
 
 PLAIN = PictureOptions()
@@ -112,3 +115,27 @@ def test_a_machine_without_memory_is_not_the_files_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", too_little)
     with pytest.raises(ResourceError, match=r"a\.png: expected memory for the picture"):
         load_picture(path, PLAIN)
+
+
+def test_a_chunk_that_claims_gigabytes_asks_for_what_the_file_has(tmp_path):
+    """Pillow asks for what is left of a chunk; Python would make room for all of it before it reads."""
+    from latentwire.runtime.files.bounded import Bounded
+
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((9, 7, 3), np.uint8)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    at = data.index(b"IDAT") - 4
+    data[at : at + 4] = b"\x7f\xff\xff\xff"
+    (tmp_path / "a.png").write_bytes(data)
+    asked = []
+
+    class Counting(io.FileIO):
+        def read(self, count=-1):
+            asked.append(count)
+            return super().read(count)
+
+    with Counting(tmp_path / "a.png") as opened:
+        with contextlib.suppress(InputFileError):  # all pixels may be there before the lie is
+            pixels_from(opened, "a.png", PictureOptions())
+        assert 0 < max(asked) <= len(data)
+        assert Bounded(opened).tell() == opened.tell()
