@@ -46,7 +46,7 @@ faults: setup
 # Hostile bytes for everything that takes bytes, guided by coverage where atheris is there. What fails goes to tests/corpus.
 MINUTES ?= 10
 fuzz: setup
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Devices and a service under load while memory, disk, clock, broker and proxy fail in turns.
 SOAK ?= 60
