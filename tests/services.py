@@ -1,6 +1,7 @@
 """Services that really run: in a thread of the test, or as a process of their own."""
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -38,6 +39,17 @@ SMALL = Bounds(
 
 def envelope(sequence: int = 0, device: str = "gate-3", **more: Any) -> Envelope:
     return Envelope(device, SPOOL, sequence, **more)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Everything until the server closes."""
+    found = b""
+    try:
+        while part := connection.recv(1 << 16):
+            found += part
+    except ConnectionResetError:
+        pass
+    return found
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:

@@ -14,9 +14,6 @@ import argparse
 import json
 import random
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from processes import Process, ended, free_port, tail
 
 from latentwire.artifacts import locate
 from latentwire.runtime import Decoder, Encoder
@@ -60,37 +58,6 @@ def main() -> None:
     for fault in faults[:20]:
         print(fault)
     sys.exit(1 if faults else 0)
-
-
-@dataclass
-class Process:
-    """A process that is started again whenever it was killed."""
-
-    command: Callable[[], list[str]]
-    log: Path
-    running: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Begin, or begin again."""
-        with self.log.open("ab") as log:
-            self.running = subprocess.Popen(self.command(), stdout=log, stderr=log)
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is said before the end."""
-        assert self.running is not None
-        self.running.kill()
-        self.running.wait()
-
-    def end(self) -> int:
-        """SIGTERM; returns the exit status."""
-        assert self.running is not None
-        self.running.send_signal(signal.SIGTERM)
-        return self.running.wait(60)
-
-    @property
-    def died(self) -> bool:
-        """Whether it ended by itself."""
-        return self.running is not None and self.running.poll() is not None
 
 
 @dataclass
@@ -181,14 +148,7 @@ class Trial:
     def end(self) -> None:
         """Ask all to end, sender first."""
         time.sleep(STARTING)
-        for name in ("sender", "server", "broker"):
-            process = self.processes.get(name)
-            if process is None:
-                continue
-            if process.died:
-                self.said.append(f"{name} ended by itself: {tail(process.log)}")
-            elif (status := process.end()) and name != "broker":
-                self.said.append(f"{name} ended with {status}: {tail(process.log)}")
+        self.said += ended(self.processes, ("sender", "server", "broker"))
 
     def arrived(self) -> int:
         """Files of items in the sink."""
@@ -230,19 +190,6 @@ def write_item(folder: Path, number: int) -> None:
     with temporary.open("wb") as file:
         np.save(file, item(number))
     temporary.replace(folder / f"{number:05d}.npy")
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def tail(log: Path) -> str:
-    """The end of a log."""
-    return log.read_text(encoding="utf-8", errors="replace")[-500:]
 
 
 if __name__ == "__main__":

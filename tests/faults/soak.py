@@ -31,8 +31,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from processes import Process, ended, free_port, tail
 from proxy import Proxy
-from run import Process, free_port, tail
 
 from latentwire.runtime import Decoder, Encoder
 
@@ -262,14 +262,7 @@ class Soak:
 
     def end(self) -> None:
         """Ask all to end, senders first."""
-        for name in (*(device.name for device in self.devices), "server", "broker"):
-            process = self.processes.get(name)
-            if process is None:
-                continue
-            if process.died:
-                self.said.append(f"{name} ended by itself: {tail(process.log)}")
-            elif (status := process.end()) and name != "broker":
-                self.said.append(f"{name} ended with {status}: {tail(process.log)}")
+        self.said += ended(self.processes, (*(device.name for device in self.devices), "server", "broker"))
 
     def wrong(self) -> Iterator[str]:
         """What is wrong at the end; nothing if all is well."""

@@ -26,7 +26,7 @@ from latentwire.runtime.errors import (
     TamperedError,
 )
 
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(__file__).parent.parent / "corpus" / "onnx"
 ITEMS = np.zeros((2, 784), np.uint8)
 _NAMES = """
     Bernoulli ConcatFromSequence Dropout If ImageDecoder Loop Multinomial NegativeLogLikelihoodLoss

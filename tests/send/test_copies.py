@@ -92,13 +92,19 @@ def test_a_spool_that_was_set_back_sends_what_it_gets_anew(make, receiver, items
     assert sorted(map(number_of, receiver.envelopes.values())) == list(range(20))
 
 
-def test_sealed_packets_are_sealed_anew_for_their_new_name(make, receiver, items, tmp_path):
-    keys = Keys({"gate-3": bytes(32)})
+def sealed_in_conflict(make, receiver, items, keys):
+    """A sealed packet waits, and the server knows another one under its name; returns the spool's id."""
     away = make(Link(Busy("away")), keys=keys)
     put(away, items, [0])
     name = away.status().spool
     away.close(0)
     receiver.packets[name, 0] = b"another packet"
+    return name
+
+
+def test_sealed_packets_are_sealed_anew_for_their_new_name(make, receiver, items, tmp_path):
+    keys = Keys({"gate-3": bytes(32)})
+    name = sealed_in_conflict(make, receiver, items, keys)
     sender = make(keys=keys)
     assert sender.flush(10) and sender.status().sent == 1
     ((key, body),) = [found for found in receiver.packets.items() if found[0] != (name, 0)]
@@ -107,11 +113,7 @@ def test_sealed_packets_are_sealed_anew_for_their_new_name(make, receiver, items
 
 def test_a_sealed_packet_whose_key_is_gone_is_kept_aside_until_it_is_there_again(make, receiver, items, tmp_path):
     keys = Keys({"gate-3": bytes(32)})
-    away = make(Link(Busy("away")), keys=keys)
-    put(away, items, [0])
-    name = away.status().spool
-    away.close(0)
-    receiver.packets[name, 0] = b"another packet"
+    name = sealed_in_conflict(make, receiver, items, keys)
     without = make()
     assert without.flush(10)
     assert (without.status().refused, without.status().sent, without.status().dropped) == (1, 0, 0)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from services import SMALL, Running, in_thread, until
+from services import SMALL, Running, answer, in_thread, until
 
 from latentwire.runtime import Encoder
 
@@ -27,17 +27,6 @@ def connect(running: Running) -> socket.socket:
     parts = urlsplit(running.url)
     found = socket.create_connection((parts.hostname, parts.port))
     found.settimeout(20)
-    return found
-
-
-def answer(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
-    found = b""
-    try:
-        while part := connection.recv(1 << 16):
-            found += part
-    except ConnectionResetError:
-        pass
     return found
 
 

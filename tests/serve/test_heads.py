@@ -6,7 +6,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from services import SMALL, Running, in_thread
+from services import SMALL, Running, answer, in_thread
 
 from latentwire.runtime.serve.heads import HEADER_BYTES, HEADERS, HeadError, check_head
 
@@ -29,13 +29,7 @@ def answers(running: Running, *parts: bytes) -> list[tuple[int, dict[str, object
         for part in parts:
             connection.sendall(part)
             time.sleep(0.05 if len(parts) > 1 else 0)
-        data = b""
-        try:
-            while more := connection.recv(1 << 16):
-                data += more
-        except ConnectionResetError:
-            pass
-    return list(parsed(data))
+        return list(parsed(answer(connection)))
 
 
 def parsed(data: bytes):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from mutations import mutated
 from services import Running, envelope, in_process, until
 
 from latentwire.runtime import Encoder
@@ -25,22 +26,9 @@ GROWTH = 64 << 20
 """Bytes that the process may grow by; what it needs to decode at all is there before."""
 
 
-def mutated(packet: bytes, chance: random.Random) -> bytes:
-    """One to four changes: bits, bytes, stretches taken out, repeated or put in; sometimes with a new checksum."""
-    data = bytearray(packet)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(data) or 1)
-        kind = chance.randrange(5)
-        if kind == 0 and data:
-            data[at] ^= 1 << chance.randrange(8)
-        elif kind == 1 and data:
-            data[at] = chance.randrange(256)
-        elif kind == 2:
-            del data[at : at + chance.randrange(1, 20)]
-        elif kind == 3:
-            data[at:at] = data[at : at + chance.randrange(1, 20)]
-        else:
-            data[at:at] = chance.randbytes(chance.randrange(1, 20))
+def damaged(packet: bytes, chance: random.Random) -> bytes:
+    """A packet after some changes; sometimes with a new checksum."""
+    data = bytearray(mutated(packet, chance))
     if chance.random() < FORGED and len(data) > 20:
         width = 1 << (data[8] >> 4 & 3)
         place = 9 + width * ((data[8] >> 6) + 1)
@@ -61,7 +49,7 @@ def flood(running: Running, packets: list[bytes], count: int, seed: int, statuse
     parts = urlsplit(running.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     for _ in range(count):
-        body = mutated(chance.choice(packets), chance)
+        body = damaged(chance.choice(packets), chance)
         connection.request("POST", "/v1/packets", body, {"Content-Type": "application/octet-stream"})
         response = connection.getresponse()
         response.read()
