@@ -52,7 +52,11 @@ class CodecHalf:
         self._sessions = Sessions(source, self._variant, providers, self._profile)
         self._has_pieces = self._sessions.holds(*self._PIECES)
         self._by_pieces = self._sessions.accelerated and self._has_pieces
+        self._look()
         _ = self._sessions[self._PIECES[0] if self._by_pieces else self._ROLE]
+
+    def _look(self) -> None:
+        """What is to be known of models before there are sessions of them."""
 
     @property
     def placement(self) -> tuple[Placement, ...]:

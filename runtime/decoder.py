@@ -13,8 +13,7 @@ from latentwire.runtime.bundle import read_cost
 from latentwire.runtime.codec import CodecHalf
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputTypeError, RemoteError
-from latentwire.runtime.session import Chosen, told_by_name
-from latentwire.runtime.source import Source
+from latentwire.runtime.session import told_by_name
 from latentwire.runtime.wire import (
     DEFAULT_MAX_PACKET,
     LENGTH,
@@ -62,8 +61,7 @@ class Decoder(CodecHalf):
     _ROLE = "decoder"
     _PIECES = ("synthesis", "unpack")
 
-    def _load(self, source: Source, variant: str | None, providers: tuple[Chosen, ...]) -> None:
-        super()._load(source, variant, providers)
+    def _look(self) -> None:
         role = "unpack" if self._by_pieces else self._ROLE
         self._limits = replace(self._limits, cost=read_cost(self._sessions.read(role), role, len(self._limits.size)))
 

@@ -128,6 +128,8 @@ class Sessions:
         self._source, self._variant, self._profile = source, variant, profile
         self._providers = tuple(providers)
         self._made: dict[str, Session] = {}
+        self._read: dict[str, bytes] = {}
+        """Models that were looked at and have no session yet: hashing and judging one takes longer than reading it."""
         self._lock = threading.Lock()
 
     @property
@@ -145,7 +147,10 @@ class Sessions:
         Raises:
             VariantError: there is no such model.
         """
-        return self._source.read(role, self._variant_of(role))
+        with self._lock:
+            if role not in self._read:
+                self._read[role] = self._source.read(role, self._variant_of(role))
+            return self._read[role]
 
     def __getitem__(self, role: str) -> Session:
         found = self._made.get(role)
@@ -156,7 +161,7 @@ class Sessions:
         with self._lock:
             if role not in self._made:
                 providers = ON_CPU if role in CODER else self._providers
-                model = self._source.read(role, variant)
+                model = self._read.pop(role, None) or self._source.read(role, variant)
                 self._made[role] = Session(model, f"{role}.{variant}", providers, self._profile)
             return self._made[role]
 

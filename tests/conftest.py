@@ -1,5 +1,6 @@
 """Real data for all tests, and one small codec made of it."""
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,16 @@ def pytest_fixture_setup() -> Generator[None, object, object]:
     """Every fixture's."""
     with skipping():
         return (yield)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_found() -> Iterator[None]:
+    """`serve` takes over the logging of its process, which is that of other tests when a test runs it in place."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

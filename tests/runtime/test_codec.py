@@ -9,6 +9,7 @@ import pytest
 
 from latentwire.runtime import Damaged, Decoder, Encoder, Limits, check_packet, errors, open_bundle, write_stream
 from latentwire.runtime.budget import highest_quality
+from latentwire.runtime.bundle import Bundle
 from latentwire.runtime.errors import RemoteError
 from latentwire.runtime.session.providers import ON_CPU, Chosen
 from latentwire.runtime.session.session import Session
@@ -172,6 +173,18 @@ def test_latents_and_symbols_without_synthesis(bundle, decoder, encoder, digits)
     assert latents.dtype == np.float32 and latents.shape == (16, 10)
     exact = opened.read_array(case.latents)
     assert mean_squared_error(latents, exact) < 0.05 * exact.var()
+
+
+def test_each_model_is_read_and_judged_once(bundle, encoder, digits, monkeypatch):
+    """A decoder looks at its tables first, and makes its session later."""
+    asked = []
+    read = Bundle.read_model
+    monkeypatch.setattr(Bundle, "read_model", lambda self, *model: asked.append(model) or read(self, *model))
+    decoder = Decoder(bundle)
+    for packet in (encoder.encode(digits[:1]), encoder.encode(digits[:2])):
+        decoder.decode(packet)
+        decoder.symbols(packet)
+    assert sorted(asked) == [("decoder", decoder.variant), ("unpack", "exact")]
 
 
 def test_lowered_limits_hold_on_both_sides(bundle, encoder, digits):
