@@ -21,7 +21,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from latentwire.export import refine
 from latentwire.export.errors import QuantizationError
 from latentwire.export.graph import IR_VERSION, duplicate
-from latentwire.export.transforms import module_of, quiet
+from latentwire.export.notes import module_of, quiet
 
 LINEAR_OPS = ("Gemm", "MatMul", "Conv")
 BATCH = 256

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +42,9 @@ TOOLS = ("latentwire", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 def provenance_of(training: Mapping[str, Any], calibration: Mapping[str, Any]) -> Provenance:
-    """Where a codec comes from, with the versions of what made it."""
-    return Provenance(training, calibration, {tool: importlib.metadata.version(tool) for tool in TOOLS})
+    """Where a codec comes from, with the versions of what made it: halves that are ONNX already need no torch."""
+    used = [tool for tool in TOOLS if sys.modules.get(tool) is not None]
+    return Provenance(training, calibration, {tool: importlib.metadata.version(tool) for tool in used})
 
 
 @dataclass

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from latentwire.export.factorized.layout import Family
-from latentwire.export.transforms import name_axes, trace
+from latentwire.export.notes import name_axes
+from latentwire.export.transforms import trace
 
 TORCH_DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "int16": torch.int16, "float32": torch.float32}
 

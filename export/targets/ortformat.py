@@ -21,7 +21,7 @@ import onnxruntime as ort
 from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
 
 from latentwire.export.errors import ExportError
-from latentwire.export.transforms import quiet
+from latentwire.export.notes import quiet
 
 PLATFORM = "arm"
 CONFIG = "required_operators_and_types.config"

@@ -17,10 +17,10 @@ from onnx import version_converter
 from onnxruntime.quantization import QuantType, quantize
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
+from latentwire.export.notes import quiet
 from latentwire.export.quantize import Feeds
 from latentwire.export.static import check_static
 from latentwire.export.targets.chain import Chain
-from latentwire.export.transforms import quiet
 from latentwire.runtime.contract import Array
 
 OPSET, IR_VERSION = 21, 10

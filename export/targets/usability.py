@@ -18,7 +18,7 @@ from onnxruntime.tools.mobile_helpers import usability_checker
 from onnxruntime.tools.onnx_model_utils import is_fixed_size_tensor
 
 from latentwire.export.assemble import nested_graphs
-from latentwire.export.transforms import module_of
+from latentwire.export.notes import module_of
 from latentwire.runtime.strictjson import Facts
 
 SHIPPED = Path(usability_checker.__file__).parent
