@@ -1,0 +1,27 @@
+"""The door: whatever autoencoder and data somebody has become two halves and an array of items, or a named error.
+
+Nothing here imports torch or onnx before an object of theirs is at hand.
+"""
+
+from typing import TYPE_CHECKING
+
+from latentwire.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from latentwire.export.adopt.check import check_halves
+    from latentwire.export.adopt.data import read_data
+    from latentwire.export.adopt.door import Halves, adopt
+
+__all__ = ["Halves", "adopt", "check_halves", "read_data"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "check": ("check_halves",),
+        "data": ("read_data",),
+        "door": (
+            "Halves",
+            "adopt",
+        ),
+    },
+)
