@@ -99,7 +99,7 @@ def sizes(test: Images, train: Images) -> dict[str, Any]:
     ours = {f"packets_of_{batch}": round_trip(CODEC, test, quality, batch)[0] for batch in (PACKET, 1)}
     with tempfile.TemporaryDirectory() as folder:
         linear = Path(folder) / "linear"
-        export_codec(*principal_components(train), train, linear)
+        export_codec(principal_components(train), train, linear)
         linear_quality = quality_for(linear, test)
         linear_sizes = {f"packets_of_{n}": round_trip(linear, test, linear_quality, n)[0] for n in (PACKET, 1)}
     return {

@@ -1,7 +1,7 @@
-"""Export: torch modules to a bundle of ONNX files, quantized, verified, with golden packets.
+"""Export: autoencoders to a bundle of ONNX files, quantized, verified, with golden packets.
 
 from latentwire.export import export_codec
-export_codec(encoder, decoder, items, "my-codec", precisions=("fp32", "int8"))
+export_codec((encoder, decoder), items, "my-codec", precisions=("fp32", "int8"))
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,17 @@ from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
     from latentwire.export.errors import ExportError, ParityError, QuantizationError
-    from latentwire.export.factorized import Dense, FactorizedFamily, FactorizedRun, Family, Reference, export_codec
+    from latentwire.export.factorized import (
+        Dense,
+        FactorizedFamily,
+        FactorizedRun,
+        Family,
+        Reference,
+        Scaling,
+        Tensors,
+        TorchReference,
+        export_codec,
+    )
     from latentwire.export.families import verify_bundle
     from latentwire.export.family import Exported, ExportFamily, ExportRequest
     from latentwire.export.image import export_image
@@ -31,6 +41,9 @@ __all__ = [
     "QuantizationError",
     "Reference",
     "Report",
+    "Scaling",
+    "Tensors",
+    "TorchReference",
     "export_codec",
     "export_image",
     "export_run",
@@ -51,6 +64,9 @@ __getattr__ = lazy_names(
             "FactorizedRun",
             "Family",
             "Reference",
+            "Scaling",
+            "Tensors",
+            "TorchReference",
             "export_codec",
         ),
         "families": ("verify_bundle",),

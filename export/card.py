@@ -51,6 +51,9 @@ def curves(manifest: Manifest) -> str:
     pictures = any(point.get("ms_ssim") for points in curves.values() for point in points)
     lines += ["| variants | quality | bytes an item | MSE (range scaled to 1) |" + pictures * " MS-SSIM |"]
     lines += ["|---|---|---|---|" + pictures * "---|"]
+    alone = parity.get("networks_alone_mse")
+    if alone is not None:
+        lines += [f"| networks alone, no quantization | | | {alone:.6f} |" + pictures * " |"]
     for name, points in curves.items():
         lines += [f"| {name} | {p['quality']} | {p['bits'] / 8:.2f} | {p['mse']:.6f} |{similarity(p)}" for p in points]
     checks = parity.get("checks", [])

@@ -5,6 +5,7 @@ Rates are sizes of real packets, all included; distortion is the mean squared er
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,11 +56,19 @@ def mse(items: Array, restored: Array, contract: ItemContract) -> float:
 
 
 BATCH = 512
-"""Items that are run at once."""
+"""Items that are run at once, at most."""
+BATCH_VALUES = 1 << 20
+"""Values of those items, at most: what networks make of them inside is larger by far."""
 
 
-def batches(array: Array, size: int = BATCH) -> Iterator[Array]:
-    """Consecutive slices along the first axis."""
+def together(shape: Sequence[int], most: int = BATCH) -> int:
+    """How many items of a shape are run at once."""
+    return max(1, min(most, BATCH_VALUES // max(1, math.prod(shape))))
+
+
+def batches(array: Array, size: int | None = None) -> Iterator[Array]:
+    """Consecutive slices along the first axis, of so many or as many as are run `together`."""
+    size = size or together(array.shape[1:])
     for start in range(0, len(array), size):
         yield array[start : start + size]
 
@@ -152,9 +161,10 @@ def rate_points(
 def rate_point(
     coder: Coder, latents: Array, items: Array, synthesis: ort.InferenceSession, contract: ItemContract, quality: int
 ) -> RatePoint:
-    """Send ``latents`` of ``items`` through packets of up to `BATCH` items at one quality, synthesise and compare."""
+    """Send ``latents`` of ``items`` through packets of as many as fit `together`, synthesise and compare."""
     length, restored = 0, []
-    for part, source in zip(batches(latents), batches(items), strict=True):
+    size = together(items.shape[1:])
+    for part, source in zip(batches(latents, size), batches(items, size), strict=True):
         packet = coder.packet(part, source.shape, quality)
         length += len(packet)
         restored.append(synthesis.run(None, {"latents": coder.restore(packet)["latents"]})[0])

@@ -64,6 +64,8 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     curves: dict[str, list[RatePoint]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    networks_alone: float | None = None
+    """Mean squared error, range scaled to 1, of what the networks make of the items without any quantization."""
 
     @property
     def passed(self) -> bool:
@@ -88,6 +90,7 @@ class Report:
             "checks": [asdict(check) | {"passed": check.passed} for check in self.checks],
             "rate_distortion": {name: [asdict(point) for point in curve] for name, curve in self.curves.items()},
             "notes": self.notes,
+            **({} if self.networks_alone is None else {"networks_alone_mse": self.networks_alone}),
         }
 
 
@@ -264,6 +267,8 @@ class Verifier(ABC):
 def render(report: Report) -> str:
     """The report as lines for a person."""
     lines = [f"{'ok  ' if c.passed else 'FAIL'} {c.name}: {c.value:.3g} (limit {c.limit:.3g})" for c in report.checks]
+    if report.networks_alone is not None:
+        lines.append(f"networks alone, no quantization: MSE {report.networks_alone:.3g} (range scaled to 1)")
     lines += report.notes
     verdict = "parity holds" if report.passed else "PARITY FAILED"
     return "\n".join([*lines, f"{verdict}: {len(report.checks)} checks on {report.items} items"])

@@ -73,5 +73,5 @@ def bundle(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("codec") / "digits"
     family = Dense(ItemContract("uint8", ("items", 64), (0, 16)), CHANNELS)
     encoder, decoder = principal_components(digits / 16, CHANNELS)
-    export_codec(encoder, decoder, digits, path, family=family, precisions=("fp32", "int8"))
+    export_codec((encoder, decoder), digits, path, family=family, precisions=("fp32", "int8"))
     return path

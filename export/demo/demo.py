@@ -129,8 +129,7 @@ def run_demo(out: str | Path, *, epochs: int | None = None) -> DemoResult:
 def export_digits(trained: TrainedRun, calibration: Dataset, held: Dataset, out: Path) -> Exported:
     """The bundle, verified on the held-out digits."""
     return export_codec(
-        trained.encoder,
-        trained.decoder,
+        (trained.encoder, trained.decoder),
         calibration.items,
         out,
         name="digits",

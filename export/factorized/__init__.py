@@ -8,15 +8,19 @@ if TYPE_CHECKING:
     from latentwire.export.factorized.codec import export_codec
     from latentwire.export.factorized.family import FactorizedFamily, FactorizedRun
     from latentwire.export.factorized.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
-    from latentwire.export.factorized.layout import Dense, Family
+    from latentwire.export.factorized.layout import Dense, Family, Tensors
+    from latentwire.export.factorized.reference import Reference
+    from latentwire.export.factorized.scaling import Affine, Scaling
     from latentwire.export.factorized.tables import CodecTables
+    from latentwire.export.factorized.torch_reference import TorchReference
     from latentwire.export.factorized.transforms import Analysis, Synthesis
-    from latentwire.export.factorized.verify import Reference, read_tables
+    from latentwire.export.factorized.verify import read_tables
 
 __all__ = [
     "COLUMNS",
     "RAREST",
     "ZERO",
+    "Affine",
     "Analysis",
     "CodecTables",
     "Dense",
@@ -24,7 +28,10 @@ __all__ = [
     "FactorizedRun",
     "Family",
     "Reference",
+    "Scaling",
     "Synthesis",
+    "Tensors",
+    "TorchReference",
     "cluster",
     "count_symbols",
     "entropy",
@@ -51,15 +58,19 @@ __getattr__ = lazy_names(
         "layout": (
             "Dense",
             "Family",
+            "Tensors",
+        ),
+        "reference": ("Reference",),
+        "scaling": (
+            "Affine",
+            "Scaling",
         ),
         "tables": ("CodecTables",),
+        "torch_reference": ("TorchReference",),
         "transforms": (
             "Analysis",
             "Synthesis",
         ),
-        "verify": (
-            "Reference",
-            "read_tables",
-        ),
+        "verify": ("read_tables",),
     },
 )

@@ -1,118 +1,134 @@
-"""From any pair of torch modules to a bundle: `export_codec`."""
+"""From any autoencoder to a bundle: `export_codec`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import torch
-from torch import nn
 
-from latentwire.export import measure, quantize
+from latentwire.export import measure
+from latentwire.export.adopt import read_data
 from latentwire.export.errors import ExportError
 from latentwire.export.factorized import fit
-from latentwire.export.factorized.layout import RANGE_MARGIN, Dense, Family
+from latentwire.export.factorized.found import Told, find
+from latentwire.export.factorized.judge import make_transforms
+from latentwire.export.factorized.layout import RANGE_MARGIN, Family, Tensors
 from latentwire.export.factorized.pack import build_pack, build_unpack
-from latentwire.export.factorized.transforms import Analysis, Synthesis, to_onnx
-from latentwire.export.factorized.verify import MSE_LIMIT, RATE_LIMIT, ItemVerifier, Reference
-from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
+from latentwire.export.factorized.reference import Reference
+from latentwire.export.factorized.verify import ItemVerifier
+from latentwire.export.family import Exported, check_precisions, identity_of
 from latentwire.export.publish import Models, Publication, publish
-from latentwire.export.transforms import freeze
-from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.errors import SettingError
+from latentwire.runtime.contract import QUALITIES, Array, OutOfRange
 
 HOLDOUT_SHARE = 0.2
 GOLDEN_ITEMS = 16
+GOLDEN_VALUES = 1 << 17
+"""Values of the golden items, at most: a bundle holds them five times."""
+LEAST_CALIBRATION = 32
 MAX_HOLDOUT = 2048
 MAX_CALIBRATION = 60000
-INT8_CALIBRATION = 2048
-
-
-@dataclass(frozen=True)
-class Transforms:
-    """The two transforms as ONNX, by variant, and which torch modules stayed float in each int8 one."""
-
-    analysis: dict[str, onnx.ModelProto]
-    synthesis: dict[str, onnx.ModelProto]
-    float_layers: dict[str, tuple[str, ...]]
+MAX_LATENTS = 1 << 24
+"""Latents that tables are fitted to, at most, 64 MiB of them: of more an evenly spaced choice of items is taken."""
+MAX_HELD_VALUES = 1 << 24
+"""Values of the items that are verified on, at most."""
 
 
 def export_codec(
-    encoder: nn.Module,
-    decoder: nn.Module,
-    data: Array,
+    model: Any,
+    data: Any,
     out: str | Path,
     *,
-    name: str | None = None,
-    family: Family | None = None,
-    steps: npt.NDArray[np.float32] | None = None,
+    latent: int | str | Callable[[Any], Any] | None = None,
+    input_range: tuple[float, float] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    output_range: tuple[float, float] | None = None,
+    channels: str | None = None,
+    data_range: tuple[float, float] | None = None,
+    range_margin: float = RANGE_MARGIN,
+    out_of_range: OutOfRange = "error",
+    cast: bool = False,
+    steps: float | npt.NDArray[np.float32] | None = None,
     precisions: Sequence[str] = ("fp32",),
-    holdout: Array | None = None,
+    holdout: Any = None,
+    family: Family | None = None,
+    name: str | None = None,
     training: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda _: None,
-    range_margin: float = RANGE_MARGIN,
 ) -> Exported:
-    """Turn any pair of torch modules into a bundle: measure, fit, export, quantize, assemble, verify, write.
+    """Turn any autoencoder into a bundle: find its halves, measure, fit, export, quantize, assemble, verify, write.
 
     Args:
-        encoder: analysis transform, float32 network input [N, ...] -> latents float32 [N, C].
-        decoder: synthesis transform, latents -> float32 network output.
-        data: calibration items of the contract's dtype, [N, ...], real data, at least 32 items. Unless ``holdout`` is
-            given, its last fifth (at most 2048 items) is kept apart to verify on.
+        model: an autoencoder with `encode` and `decode`, `encoder` and `decoder` or the like, or a pair of the two
+            halves: modules, bound methods, functions, exported programs, ONNX files or models. The encoder takes
+            float32 [N, ...] and returns latents [N, C], [N, C, ...] or [N, ..., C]; the decoder takes these.
+        data: calibration items [N, ...] in their natural shape, real ones, at least 32: an array, tensor, DataLoader,
+            Dataset, DataFrame, file or folder. Unless ``holdout`` is given, its last fifth (at most 2048 items) is kept
+            apart to verify on.
         out: folder to write. It appears whole, or not at all.
-        name: the codec's name; the folder's by default.
-        family: what the items are; vectors of ``data``'s dtype by default: integers of their full range are mapped to
-            [0, 1] for the networks, floats are handed over as they are.
-        steps: quantization steps float32 [256, C] in latent units, from training; fitted from the decoder's
-            sensitivity when None.
+        latent: which of the encoder's outputs the latents are: an index, a name or a function; the obvious one if None.
+        input_range: where the data's range lies for the encoder, such as (-1, 1). If None it is found: integers of
+            their full range go to [0, 1] and floats are handed over as they are, unless another usual range gives a
+            clearly smaller error. With ``mean`` and ``std`` what these are of, (0, 1) if None.
+        mean: what is subtracted from the encoder's input, one number or one a channel.
+        std: what it is divided by then.
+        output_range: where the decoder's output lies; if None it is as the encoder's input, or found.
+        channels: "first" or "last": which axis of latents the channels are, whose positions share a table; if None the
+            one that takes fewer bits.
+        data_range: smallest and largest value of items; if None the whole range of integers, and of floats what the
+            calibration items have.
+        range_margin: of floats without ``data_range``: the codec takes values that lie beyond the smallest and largest
+            by this part of their span; 0 for none.
+        out_of_range: what becomes of items outside of the range, here and in ``holdout``: "error", "clip", "skip".
+        cast: take items of other dtypes (float64, int64, bool) in one that a codec has; the report says which.
+        steps: quantization steps in latent units: float32 [256, C] from training, or one number, such as 1 where
+            latents are whole numbers; fitted from the decoder's sensitivity if None.
         precisions: variants to write, of "fp32", "int8", "fp16"; fp32 must be among them, it is what others are
             compared with.
         holdout: items to verify on.
+        family: what the items are and how their latents are laid out, instead of all that is found.
+        name: the codec's name; the folder's by default.
         training: provenance of the networks, any JSON.
         calibration: provenance of ``data``, any JSON.
         overwrite: replace a bundle that is there.
         on_stage: told what is done next, in a few words.
-        range_margin: without ``family``, of floats: the codec takes values that lie beyond the smallest and largest of
-            the calibration items by this part of their span; 0 for none.
 
     Raises:
-        ExportError: a module cannot be exported, or the data does not fit; names which and why.
-        SettingError: unknown precisions, or a margin below 0.
+        ExportError: a half cannot be found or exported, or the data does not fit; names which and why.
+        SettingError: unknown precisions, or settings that contradict each other.
         QuantizationError: int8 cannot stay within its limits.
         ParityError: the finished bundle fails its own verification.
     """
     check_precisions(precisions)
-    if not 0 <= range_margin < math.inf:
-        raise SettingError(f"expected a margin of the range from 0, found {range_margin!r}")
-    items, held = split(data, holdout)
-    encoder, decoder = freeze(encoder, "encoder"), freeze(decoder, "decoder")
-    family = family or default_family(encoder, items, range_margin)
-    family.contract.validate(items)
-    family.contract.validate(held)
-    reference = Reference(Analysis(family, encoder), Synthesis(family, decoder))
+    told = Told(latent, input_range, mean, std, output_range, channels, data_range, range_margin, out_of_range)
+    items, notes = read_data(data, cast=cast)
+    if holdout is not None:
+        holdout, _ = read_data(holdout, cast=cast)
+    items, held = split(items, holdout)
+    found = find(model, items, held, told, family)
+    reference, items, held, notes = found.reference, found.items, found.held, (*notes, *found.notes)
+    family = reference.family
     on_stage(f"fitting tables to {len(items)} items")
-    latents = reference.latents(items)
-    rows = latent_rows(family, latents)
-    steps = steps if steps is not None else fitted_steps(family, reference, items, latents, rows)
-    fitted = fit.fit_tables(rows, check_steps(steps, rows.shape[1]))
-    codec_id = fitted.tables.codec_id(family.name)
+    items, latents = some_latents(reference, items)
+    rows = latent_rows(reference, latents)
+    steps = fitted_steps(reference, items, latents, rows) if steps is None else check_steps(steps, rows.shape[1])
+    fitted = fit.fit_tables(rows, steps)
+    codec_id = fitted.tables.codec_id(family.name, family.layout if isinstance(family, Tensors) else {})
     pack, unpack = (build(family, fitted.tables, codec_id) for build in (build_pack, build_unpack))
     on_stage(f"exporting the transforms: {', '.join(precisions)}")
     coder = measure.Coder(measure.session(pack), measure.session(unpack), family.size_axes)
-    transforms = make_transforms(family, reference, coder, items, held, latents, precisions)
+    transforms = make_transforms(reference, coder, items, held, latents, precisions)
     facts = {
         "items": len(items),
         "held_out_items": len(held),
         "table_excess_over_entropy": round(fitted.clustering_loss, 6),
         "layers_kept_float": {role: list(layers) for role, layers in transforms.float_layers.items()},
+        **({"notes": list(notes)} if notes else {}),
     }
     return publish(
         out,
@@ -120,7 +136,7 @@ def export_codec(
         Models(pack, unpack, transforms.analysis, transforms.synthesis, "int64"),
         Publication(name, training, calibration, overwrite, on_stage),
         facts,
-        held[:GOLDEN_ITEMS],
+        held[: fitting(held, GOLDEN_ITEMS, GOLDEN_VALUES)],
         lambda subject: ItemVerifier(subject, held),
         reference,
         f"{len(held)} held-out items",
@@ -129,121 +145,48 @@ def export_codec(
 
 def split(data: Array, holdout: Array | None) -> tuple[Array, Array]:
     """(calibration items, held-out items)."""
-    if len(data) < 32:
-        raise ExportError(f"calibration needs at least 32 real items, found {len(data)}")
+    if len(data) < LEAST_CALIBRATION:
+        raise ExportError(f"calibration needs at least {LEAST_CALIBRATION} real items, found {len(data)}")
+    most = fitting(data, MAX_HOLDOUT, MAX_HELD_VALUES)
     if holdout is not None:
-        return data[:MAX_CALIBRATION], holdout[:MAX_HOLDOUT]
-    kept = min(MAX_HOLDOUT, max(1, int(len(data) * HOLDOUT_SHARE)))
+        return data[:MAX_CALIBRATION], holdout[:most]
+    kept = min(most, max(1, int(len(data) * HOLDOUT_SHARE)))
     return data[:-kept][:MAX_CALIBRATION], data[-kept:]
 
 
-def default_family(encoder: nn.Module, items: Array, margin: float = RANGE_MARGIN) -> Dense:
-    """Vectors of the dtype at hand, channels read off the encoder; see `export_codec` for the margin."""
-    if items.ndim != 2:
-        raise ExportError(f"expected items [N, D] for the dense family, found shape {list(items.shape)}; give family=")
-    contract = ItemContract.of(items)
-    whole = contract.dtype != "float32"
-    if not whole:
-        contract = replace(contract, range=(float(items.min()), float(items.max())))
-    family = Dense(contract, channels=1, network_range=(0.0, 1.0) if whole else None).widened(margin)
-    with torch.no_grad():
-        latents = encoder(family.normalize(torch.tensor(items[:2])))
-    if latents.ndim != 2:
-        raise ExportError(f"the encoder must return latents [N, C], found shape {list(latents.shape)}")
-    return replace(family, channels=latents.shape[1])
+def fitting(items: Array, most: int, values: int) -> int:
+    """How many items of that shape have no more than so many values."""
+    return max(1, min(most, values // max(1, int(np.prod(items.shape[1:])))))
 
 
-def latent_rows(family: Family, latents: torch.Tensor) -> npt.NDArray[np.float32]:
+def some_latents(reference: Reference, items: Array) -> tuple[Array, npt.NDArray[np.float32]]:
+    """Items, evenly spaced where there are too many, and their latents."""
+    first = reference.latents(items[:2])
+    apart = -(-len(items) * first[0].size // MAX_LATENTS)
+    chosen = items[::apart] if len(items) // apart >= LEAST_CALIBRATION else items[:LEAST_CALIBRATION]
+    return chosen, reference.latents(chosen)
+
+
+def latent_rows(reference: Reference, latents: Array) -> npt.NDArray[np.float32]:
     """Latents as rows [P, C], checked to be finite."""
-    rows: npt.NDArray[np.float32] = family.rows(latents).numpy()
+    rows = reference.rows(latents)
     if not np.isfinite(rows).all():
         raise ExportError("the encoder returns latents that are not finite on the calibration data")
     return rows
 
 
-def check_steps(steps: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
+def check_steps(steps: float | npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
     """Float32 [256, C], positive and finite."""
-    wanted = (256, channels)
-    if steps.shape != wanted or not (np.isfinite(steps).all() and (steps > 0).all()):
-        raise ExportError(f"steps must be positive and of shape {list(wanted)}, found shape {list(steps.shape)}")
-    return steps.astype(np.float32)
+    wanted, given = (QUALITIES, channels), np.asarray(steps, np.float32)
+    if given.shape not in ((), wanted) or not (np.isfinite(given).all() and (given > 0).all()):
+        raise ExportError(
+            f"steps must be positive, one number or of shape {list(wanted)}, found shape {list(given.shape)}"
+        )
+    return np.array(np.broadcast_to(given, wanted))
 
 
 def fitted_steps(
-    family: Family, reference: Reference, items: Array, latents: torch.Tensor, rows: npt.NDArray[np.float32]
+    reference: Reference, items: Array, latents: Array, rows: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Steps from the decoder's sensitivity and the transforms' own error."""
-    count = min(1024, len(items))
-    decoder = reference.synthesis.decoder
-    target = family.normalize(torch.tensor(items[:count]))
-    with torch.no_grad():
-        error = float((decoder(latents[:count]) - target).square().sum() / len(family.rows(latents[:count])))
-    return fit.fit_steps(rows, fit.sensitivity(decoder, latents[:count], family.rows), error)
-
-
-def make_transforms(
-    family: Family,
-    reference: Reference,
-    coder: measure.Coder,
-    items: Array,
-    held: Array,
-    latents: torch.Tensor,
-    precisions: Sequence[str],
-) -> Transforms:
-    """Export both transforms and derive the other precisions."""
-    analysis = to_onnx(reference.analysis, torch.tensor(items[:4]), family, "analysis")
-    synthesis = to_onnx(reference.synthesis, latents[:4], family, "synthesis")
-    result = Transforms({"fp32": analysis}, {"fp32": synthesis}, {})
-    if "int8" in precisions:
-        sample = items[:: max(1, len(items) // INT8_CALIBRATION)]
-        judge = Judge(family, coder, analysis, synthesis, held)
-        encoder = quantize.fit_int8(analysis, sample, judge.analysis_loss, "analysis")
-        decoder = quantize.fit_int8(synthesis, judge.decoded_latents(sample), judge.synthesis_loss, "synthesis")
-        result.analysis["int8"], result.synthesis["int8"] = encoder.model, decoder.model
-        result.float_layers.update(analysis=encoder.float_layers, synthesis=decoder.float_layers)
-    if "fp16" in precisions:
-        half = reference.in_half()
-        result.analysis["fp16"] = to_onnx(half.analysis, torch.tensor(items[:4]), family, "analysis")
-        result.synthesis["fp16"] = to_onnx(half.synthesis, latents[:4], family, "synthesis")
-    return result
-
-
-class Judge:
-    """Measures what a quantized transform loses against fp32, as a share of what is allowed."""
-
-    def __init__(
-        self, family: Family, coder: measure.Coder, analysis: onnx.ModelProto, synthesis: onnx.ModelProto, items: Array
-    ) -> None:
-        self.family, self.coder, self.items = family, coder, items
-        self.analysis, self.synthesis = measure.session(analysis), measure.session(synthesis)
-        self.latents = measure.run_batched(self.analysis, "input", items)
-        self.base = {q: self.point(self.latents, self.synthesis, q) for q in (DEFAULT_QUALITY, 255)}
-
-    def point(self, latents: Array, synthesis: Any, quality: int) -> measure.RatePoint:
-        """Rate and distortion at one quality."""
-        return measure.rate_point(self.coder, latents, self.items, synthesis, self.family.contract, quality)
-
-    def decoded_latents(self, items: Array) -> Array:
-        """What the synthesis transform will see: latents quantized at low, middle and high quality."""
-        latents = measure.run_batched(self.analysis, "input", items)
-        parts = zip(np.array_split(latents, 3), np.array_split(items, 3), (64, DEFAULT_QUALITY, 255), strict=True)
-        packets = [self.coder.packet(part, source.shape, quality) for part, source, quality in parts]
-        return np.concatenate([self.coder.restore(packet)["latents"] for packet in packets])
-
-    def loss(self, latents: Array, synthesis: Any) -> float:
-        """The largest share of an allowance that is used up."""
-        shares = []
-        for quality, base in self.base.items():
-            found = self.point(latents, synthesis, quality)
-            shares.append((found.mse / max(base.mse, 1e-12) - 1) / MSE_LIMIT)
-            if quality == DEFAULT_QUALITY:
-                shares.append((found.bits / base.bits - 1) / RATE_LIMIT)
-        return max(0.0, *shares)
-
-    def analysis_loss(self, model: onnx.ModelProto) -> float:
-        """Loss of an int8 analysis transform in front of the fp32 synthesis transform."""
-        return self.loss(measure.run_batched(measure.session(model), "input", self.items), self.synthesis)
-
-    def synthesis_loss(self, model: onnx.ModelProto) -> float:
-        """Loss of an int8 synthesis transform behind the fp32 analysis transform."""
-        return self.loss(self.latents, measure.session(model))
+    return fit.fit_steps(rows, reference.sensitivity(latents), reference.own_error(items, latents))

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from latentwire.export.errors import ExportError
 from latentwire.export.factorized.codec import export_codec
 from latentwire.export.factorized.layout import Family
+from latentwire.export.factorized.reference import Reference
 from latentwire.export.factorized.static import ItemForm
-from latentwire.export.factorized.verify import ItemVerifier, Reference
+from latentwire.export.factorized.verify import ItemVerifier
 from latentwire.export.family import Exported, ExportRequest, existing, with_terms
 from latentwire.export.pages import Labelled, explore_bundle
 from latentwire.export.static import StaticForm
@@ -26,6 +26,9 @@ from latentwire.export.verify import Items, Subject, Verifier
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.files import load_items
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,7 @@ class FactorizedFamily:
         # Files are often sorted (by class, by time): calibration and hold-out each need a fair sample.
         items = items[np.random.default_rng(0).permutation(len(items))]
         return export_codec(
-            trained.encoder,
-            trained.decoder,
+            (trained.encoder, trained.decoder),
             items,
             out,
             name=request.name,
@@ -111,7 +113,9 @@ class FactorizedFamily:
     def reference(self, run: Path) -> Reference:
         """The run's modules."""
         trained = self.load_run(run)
-        return Reference.of(trained.layout, trained.encoder, trained.decoder)
+        from latentwire.export.factorized.torch_reference import TorchReference
+
+        return TorchReference.of(trained.layout, trained.encoder, trained.decoder)
 
     def verifier(self, subject: Subject, items: Items) -> Verifier:
         """Of items, several in a packet."""

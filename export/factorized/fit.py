@@ -7,13 +7,10 @@ squared unit of v costs the same distortion in every channel, because steps are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.graph import PRECISION, TOTAL
@@ -40,36 +37,6 @@ Floats = npt.NDArray[np.float32]
 Histograms = npt.NDArray[np.float64]
 
 
-def sensitivity(
-    decoder: nn.Module,
-    latents: torch.Tensor,
-    rows: Callable[[torch.Tensor], torch.Tensor],
-    probes: int = 8,
-    seed: int = 0,
-) -> npt.NDArray[np.float64]:
-    """Squared change of the output for a unit change of each latent channel, float64 [C].
-
-    E ||d g / d y_c||^2, estimated with random signs u as E (J^T u)_c^2 (Hutchinson's estimator), one backward pass a
-    probe for all channels together.
-
-    Args:
-        decoder: the synthesis transform, differentiable.
-        latents: calibration latents in the family's layout.
-        rows: maps latents to [P, C].
-        probes: number of random sign patterns.
-        seed: seed of the patterns.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    point = latents.detach().clone().requires_grad_(True)
-    output = decoder(point)
-    total = torch.zeros(rows(latents).shape[1], dtype=torch.float64)
-    for _ in range(probes):
-        signs = torch.randint(0, 2, output.shape, generator=generator).to(output.dtype) * 2 - 1
-        (gradient,) = torch.autograd.grad(output, point, signs, retain_graph=True)
-        total += rows(gradient).double().square().mean(0)
-    return (total / probes).numpy()
-
-
 def fit_steps(rows: Floats, sensitive: npt.NDArray[np.float64], own_error: float) -> Floats:
     """Step sizes float32 [256, C], spaced geometrically from barely anything to (almost) no further loss.
 
@@ -77,7 +44,7 @@ def fit_steps(rows: Floats, sensitive: npt.NDArray[np.float64], own_error: float
 
     Args:
         rows: calibration latents [P, C].
-        sensitive: result of `sensitivity`.
+        sensitive: squared change of the output for a unit change of a latent of each channel, [C].
         own_error: squared error of the transforms without quantization, summed over a position's outputs.
     """
     weight = np.sqrt(np.maximum(sensitive, 1e-6 * sensitive.max()))

@@ -7,17 +7,18 @@ never ask which one they serve.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
-import torch
-
+from latentwire.export.factorized.scaling import Scaling, Values, as_float, between
 from latentwire.export.graph import Op, Value
 from latentwire.runtime.contract import ItemContract, dtype_range
 from latentwire.runtime.wire import Limits
 
 MAX_ITEMS = 65535
-ITEM_LIMITS = Limits((MAX_ITEMS,))
+MOST_VALUES = 1 << 28
+"""Values that the items of a packet have in all, at most."""
 RANGE_MARGIN = 0.05
 """Part of the span of calibration data that a range of floats is wider on each side: a sensor's next day is never quite
 inside of its last one."""
@@ -46,14 +47,14 @@ class Family(Protocol):
     def latent_shape(self) -> tuple[int | str, ...]:
         """Shape of the latents as the transforms see them."""
 
-    def normalize(self, items: torch.Tensor) -> torch.Tensor:
-        """Items as they arrive -> the analysis transform's float input."""
+    def normalize(self, items: Values) -> Values:
+        """Items as they arrive -> the analysis transform's float input; a torch tensor, as in `scale` and `rows`."""
 
-    def scale(self, output: torch.Tensor) -> torch.Tensor:
+    def scale(self, output: Values) -> Values:
         """The synthesis transform's float output -> the contract's units, clipped to its range, not yet rounded."""
 
-    def rows(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents -> [P, C] in torch."""
+    def rows(self, latents: Values) -> Values:
+        """Latents -> [P, C]."""
 
     def to_rows(self, op: Op, latents: Value) -> Value:
         """Latents -> float32 [P, C] in the graph."""
@@ -63,6 +64,31 @@ class Family(Protocol):
 
     def positions(self, op: Op, size: Value) -> Value:
         """P as an int64 scalar from ``size`` int64 [d]."""
+
+
+def wanted(family: Family, items: Values) -> Values:
+    """What a perfect decoder would return for items."""
+    scaling = getattr(family, "scaling", None)
+    return scaling.back.inverse()(as_float(items)) if scaling is not None else family.normalize(items)
+
+
+def item_limits(contract: ItemContract) -> Limits:
+    """As many items a packet as its header can say, and fewer of large ones."""
+    return Limits((max(1, min(MAX_ITEMS, MOST_VALUES * contract.numpy_dtype.itemsize // contract.item_bytes)),))
+
+
+def wider(contract: ItemContract, margin: float = RANGE_MARGIN) -> ItemContract:
+    """The contract with a range of floats that is wider on each side by a part of its span; integers stay as they are.
+
+    Values that were inside mean the same to the networks. What is outside of what they were trained on is taken, and
+    comes back as well as they can make it.
+    """
+    low, high = contract.range
+    if contract.dtype != "float32" or not margin:
+        return contract
+    least, most = dtype_range(contract.dtype)
+    span = margin * (high - low)
+    return replace(contract, range=(max(low - span, least), min(high + span, most)))
 
 
 @dataclass(frozen=True)
@@ -75,51 +101,46 @@ class Dense:
     """Where the contract's range is mapped for the networks; None hands the values over as they are."""
     name: str = "dense"
     size_axes: tuple[int, ...] = (0,)
-    limits: Limits = ITEM_LIMITS
+
+    @property
+    def limits(self) -> Limits:
+        """By the size of an item."""
+        return item_limits(self.contract)
 
     @property
     def latent_shape(self) -> tuple[int | str, ...]:
         """[items, C]."""
         return ("items", self.channels)
 
-    def widened(self, margin: float = RANGE_MARGIN) -> Dense:
-        """The same for a range of floats that is wider on each side by a part of its span; integers stay as they are.
+    @property
+    def scaling(self) -> Scaling:
+        """By the two ranges."""
+        if self.network_range is None:
+            return Scaling()
+        into = between(self.contract.range, self.network_range)
+        low, high = self.network_range
+        return Scaling(into, between(self.network_range, self.contract.range), f"[{low:g}, {high:g}]")
 
-        Values that were inside mean the same to the networks. What is outside of what they were trained on is taken,
-        and comes back as well as they can make it.
-        """
-        low, high = self.contract.range
-        if self.contract.dtype != "float32" or not margin:
+    def widened(self, margin: float = RANGE_MARGIN) -> Dense:
+        """The same with a contract that is `wider`."""
+        contract, seen = wider(self.contract, margin), self.network_range
+        if contract is self.contract:
             return self
-        least, most = dtype_range(self.contract.dtype)
-        wide = max(low - margin * (high - low), least), min(high + margin * (high - low), most)
-        seen = self.network_range
         if seen is not None:
+            (low, high), wide = self.contract.range, contract.range
             scale = (seen[1] - seen[0]) / (high - low)
             seen = seen[0] - (low - wide[0]) * scale, seen[1] + (wide[1] - high) * scale
-        return replace(self, contract=replace(self.contract, range=wide), network_range=seen)
+        return replace(self, contract=contract, network_range=seen)
 
-    def normalize(self, items: torch.Tensor) -> torch.Tensor:
+    def normalize(self, items: Values) -> Values:
         """[N, D] of the contract's dtype -> float32 [N, D]."""
-        values = items.to(torch.float32)
-        if self.network_range is None:
-            return values
-        (low, high), (bottom, top) = self.contract.range, self.network_range
-        scale = (top - bottom) / (high - low)
-        offset = bottom - low * scale
-        return values * scale + offset if offset else values * scale
+        return self.scaling.into(as_float(items))
 
-    def scale(self, output: torch.Tensor) -> torch.Tensor:
+    def scale(self, output: Values) -> Values:
         """The networks' float32 output -> the contract's units, clipped to its range."""
-        low, high = self.contract.range
-        values = output
-        if self.network_range is not None:
-            bottom, top = self.network_range
-            scale = (high - low) / (top - bottom)
-            values = (output - bottom) * scale + low if bottom or low else output * scale
-        return torch.clamp(values, low, high)
+        return self.scaling.back(output).clip(*self.contract.range)
 
-    def rows(self, latents: torch.Tensor) -> torch.Tensor:
+    def rows(self, latents: Values) -> Values:
         """[N, C] -> [N, C]."""
         return latents
 
@@ -134,3 +155,79 @@ class Dense:
     def positions(self, op: Op, size: Value) -> Value:
         """N."""
         return op.Squeeze(size, [0])  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Items [N, ...] of any shape; latents [N, C, ...] or [N, ..., C], whose positions share one table a channel.
+
+    Attributes:
+        contract: of the items.
+        latents: shape of one item's latents.
+        channels_last: whether the last axis of latents is the channels, not the first after the items.
+        scaling: between the contract's values and those of the networks.
+    """
+
+    contract: ItemContract
+    latents: tuple[int, ...]
+    channels_last: bool = False
+    scaling: Scaling = field(default_factory=Scaling)
+    name: str = "tensors"
+    size_axes: tuple[int, ...] = (0,)
+
+    @property
+    def limits(self) -> Limits:
+        """By the size of an item."""
+        return item_limits(self.contract)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.latents[-1 if self.channels_last else 0]
+
+    @property
+    def places(self) -> int:
+        """Positions of an item."""
+        return math.prod(self.latents) // self.channels
+
+    @property
+    def latent_shape(self) -> tuple[int | str, ...]:
+        """[items, ...]."""
+        return ("items", *self.latents)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What both sides must agree on beside the tables."""
+        if len(self.latents) == 1:
+            return {}
+        return {"latents": list(self.latents), "channels_last": self.channels_last}
+
+    def normalize(self, items: Values) -> Values:
+        """[N, ...] of the contract's dtype -> float32 [N, ...]."""
+        return self.scaling.into(as_float(items))
+
+    def scale(self, output: Values) -> Values:
+        """The networks' float32 output -> the contract's units, clipped to its range."""
+        return self.scaling.back(output).clip(*self.contract.range)
+
+    def rows(self, latents: Values) -> Values:
+        """[N, C, ...] or [N, ..., C] -> [N * places, C]."""
+        if self.channels_last or self.places == 1:
+            return latents.reshape(-1, self.channels)
+        return latents.reshape(-1, self.channels, self.places).swapaxes(1, 2).reshape(-1, self.channels)
+
+    def to_rows(self, op: Op, latents: Value) -> Value:
+        """[N, C, ...] or [N, ..., C] -> [N * places, C]."""
+        if not self.channels_last and self.places > 1:
+            latents = op.Transpose(op.Reshape(latents, [-1, self.channels, self.places]), perm=[0, 2, 1])
+        return op.Reshape(latents, [-1, self.channels])  # type: ignore[no-any-return]
+
+    def from_rows(self, op: Op, rows: Value, size: Value) -> Value:
+        """[N * places, C] -> [N, C, ...] or [N, ..., C]."""
+        if not self.channels_last and self.places > 1:
+            rows = op.Transpose(op.Reshape(rows, [-1, self.places, self.channels]), perm=[0, 2, 1])
+        return op.Reshape(rows, [-1, *self.latents])  # type: ignore[no-any-return]
+
+    def positions(self, op: Op, size: Value) -> Value:
+        """N * places."""
+        return op.Mul(op.Squeeze(size, [0]), self.places)  # type: ignore[no-any-return]

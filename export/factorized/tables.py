@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,13 @@ class CodecTables:
         """Column of symbol 0."""
         return (int(self.frequency.shape[1]) - 1) // 2
 
-    def codec_id(self, family: str) -> bytes:
-        """SHA-256 over the contract; floats enter by their bytes, so nothing is ever recomputed."""
+    def codec_id(self, family: str, layout: Mapping[str, Any] | None = None) -> bytes:
+        """SHA-256 over the contract; floats enter by their bytes, so nothing is ever recomputed.
+
+        Args:
+            family: its name.
+            layout: of latents, where it does not follow from the tables.
+        """
         parts: dict[str, npt.NDArray[Any]] = {
             "gain": self.gain,
             "centre": self.centre,
@@ -59,6 +65,7 @@ class CodecTables:
             "packet_version": PACKET_VERSION,
             "family": family,
             "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in parts.items()},
+            **(layout or {}),
         }
         digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
         for name in sorted(parts):

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import onnx
-import torch
-from torch import nn
 
 from latentwire.export import measure
 from latentwire.export.errors import ExportError
-from latentwire.export.factorized.layout import Family
+from latentwire.export.factorized.reference import Reference
 from latentwire.export.factorized.tables import CodecTables
-from latentwire.export.factorized.transforms import Analysis, Synthesis
 from latentwire.export.graph import duplicate
 from latentwire.export.measure import Pieces, RatePoint
-from latentwire.export.transforms import Half, freeze
 from latentwire.export.verify import FLOAT_LIMIT, Report, Subject, Verifier
 from latentwire.runtime.contract import Array
 
@@ -32,39 +27,6 @@ TIE = 1e-3
 PACKET_ITEMS = 64
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The torch modules that a bundle was made from."""
-
-    analysis: Analysis
-    synthesis: Synthesis
-
-    @classmethod
-    def of(cls, family: Family, encoder: nn.Module, decoder: nn.Module) -> Reference:
-        """Of an encoder and a decoder, copies of which are frozen.
-
-        Raises:
-            ExportError: a parameter is not finite.
-        """
-        return cls(Analysis(family, freeze(encoder, "encoder")), Synthesis(family, freeze(decoder, "decoder")))
-
-    def in_half(self) -> Reference:
-        """The same transforms with their networks in half precision."""
-        family = self.synthesis.family
-        return Reference(Analysis(family, Half(self.analysis.encoder)), Synthesis(family, Half(self.synthesis.decoder)))
-
-    def latents(self, items: Array) -> torch.Tensor:
-        """Latents of ``items`` in torch."""
-        with torch.no_grad():
-            return torch.cat([self.analysis(torch.tensor(part)) for part in measure.batches(items)])
-
-    def output(self, latents: Array) -> Array:
-        """Items from latents in torch, before rounding to whole numbers, in the contract's units."""
-        with torch.no_grad():
-            parts = [self.synthesis.decoder(torch.tensor(part)) for part in measure.batches(latents)]
-            return self.synthesis.family.scale(torch.cat(parts)).numpy()
-
-
 class ItemVerifier(Verifier):
     """The checks of one bundle on items [N, ...]."""
 
@@ -76,8 +38,9 @@ class ItemVerifier(Verifier):
         self.subject.manifest.input.validate(np.asarray(self.items))
 
     def packets(self) -> Sequence[Array]:
-        """64 items each."""
-        return list(measure.batches(np.asarray(self.items), PACKET_ITEMS))
+        """64 items each, or fewer large ones."""
+        items = np.asarray(self.items)
+        return list(measure.batches(items, measure.together(items.shape[1:], PACKET_ITEMS)))
 
     def samples(self) -> Sequence[Array]:
         """The first packet."""
@@ -97,30 +60,32 @@ class ItemVerifier(Verifier):
     def compare(self, report: Report, reference: Reference) -> None:
         """Symbols (rounding ties apart), and the output before it is rounded."""
         items, pieces, tables = np.asarray(self.items), self.subject.pieces(), read_tables(self.subject)
-        rows = reference.synthesis.family.rows
-        wanted = rows(reference.latents(items)).numpy()
-        found = rows(torch.tensor(measure.run_batched(pieces.analysis, "input", items))).numpy()
-        if wanted.shape != found.shape:
+        before, after = reference.latents(items), measure.run_batched(pieces.analysis, "input", items)
+        if before.shape != after.shape:
             raise ExportError(
-                f"expected torch modules with latents {list(found.shape)} for these items, as the bundle has them, "
-                f"found {list(wanted.shape)}: give the modules that this bundle was made from"
+                f"expected modules with latents {list(after.shape)} for these items, as the bundle has them, "
+                f"found {list(before.shape)}: give the modules that this bundle was made from"
             )
+        wanted, found = reference.rows(before), reference.rows(after)
         differ = far = total = 0
         for quality in (0, 128, 255):
             other = tables.quantize(wanted, quality) != tables.quantize(found, quality)
             scaled = np.abs((wanted - tables.centre) * tables.gain[quality])
             distance = np.abs((scaled + tables.rounding[quality] + 0.5) % 1 - 0.5)
-            differ, far, total = (
-                differ + int(other.sum()),
-                far + int((other & (distance > TIE)).sum()),
-                total + other.size,
-            )
-        report.add("torch against ONNX fp32: share of symbols that differ", differ / total, SYMBOL_LIMIT)
-        report.add("torch against ONNX fp32: symbols that differ away from a rounding tie", far, 0)
+            differ += int(other.sum())
+            far += int((other & (distance > TIE)).sum())
+            total += other.size
+        name = f"{reference.origin} against ONNX fp32"
+        report.add(f"{name}: share of symbols that differ", differ / total, SYMBOL_LIMIT)
+        report.add(f"{name}: symbols that differ away from a rounding tie", far, 0)
         latents = pieces.coder.restore(pieces.packet(self.packets()[0], 255))["latents"]
         low, high = self.subject.manifest.input.range
         gap = np.abs(unrounded(self.subject, latents) - reference.output(latents)).max() / (high - low)
-        report.add("torch against ONNX fp32: largest output difference, range scaled to 1", gap, FLOAT_LIMIT)
+        report.add(f"{name}: largest output difference, range scaled to 1", gap, FLOAT_LIMIT)
+        alone = reference.output(reference.latents(items))
+        if self.subject.manifest.input.dtype != "float32":
+            alone = np.rint(alone)
+        report.networks_alone = measure.mse(items, alone, self.subject.manifest.input)
 
 
 def read_tables(subject: Subject) -> CodecTables:

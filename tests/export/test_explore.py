@@ -55,7 +55,7 @@ def trained_bundle(objective: str, folder: Path) -> Path:
     trained = load_run(folder / "run")
     modules = trained.encoder, trained.decoder
     settings = {"family": layout_of(trained), "steps": trained.steps, "training": trained.provenance}
-    return export_codec(*modules, data.train.items, folder / objective, **settings).path
+    return export_codec(modules, data.train.items, folder / objective, **settings).path
 
 
 @pytest.mark.parametrize("objective", PAGES)

@@ -36,7 +36,7 @@ def pca_modules(network_items: np.ndarray, channels: int = CHANNELS) -> tuple[nn
 def exported(tmp_path_factory):
     items = digit_images()
     out = tmp_path_factory.mktemp("export") / "digits"
-    return export_codec(*pca_modules(items / 255), items, out, precisions=("fp32", "int8", "fp16"))
+    return export_codec(pca_modules(items / 255), items, out, precisions=("fp32", "int8", "fp16"))
 
 
 def test_the_bundle_holds_every_piece_and_says_so(exported):
@@ -88,9 +88,9 @@ def test_quality_255_costs_next_to_nothing_over_the_transforms_alone(exported):
 
 def test_the_codec_id_follows_from_tables_not_from_weights(exported, tmp_path):
     items = digit_images()
-    again = export_codec(*pca_modules(items / 255), items, tmp_path / "again")
+    again = export_codec(pca_modules(items / 255), items, tmp_path / "again")
     assert again.codec_id == exported.codec_id
-    fewer = export_codec(*pca_modules(items / 255, 10), items, tmp_path / "fewer")
+    fewer = export_codec(pca_modules(items / 255, 10), items, tmp_path / "fewer")
     assert fewer.codec_id != exported.codec_id
 
 
@@ -103,7 +103,7 @@ def test_other_dtypes(tmp_path, dtype):
         info = np.iinfo(dtype)
         items = np.round(info.min + digits / 16 * (info.max - info.min)).astype(dtype)
         network = digits / 16
-    path = export_codec(*pca_modules(network), items, tmp_path / "codec", precisions=("fp32", "fp16")).path
+    path = export_codec(pca_modules(network), items, tmp_path / "codec", precisions=("fp32", "fp16")).path
     restored = Decoder(path).decode(Encoder(path).encode(items[-50:], 255))
     assert restored.dtype == items.dtype
     span = float(items.max()) - float(items.min())
@@ -125,8 +125,8 @@ def float_digits() -> np.ndarray:
 def test_a_codec_of_floats_takes_values_a_little_beyond_those_it_was_fitted_to(tmp_path):
     items = float_digits()
     modules = pca_modules(items)
-    narrow = export_codec(*modules, items, tmp_path / "narrow", range_margin=0)
-    wide = export_codec(*modules, items, tmp_path / "wide")
+    narrow = export_codec(modules, items, tmp_path / "narrow", range_margin=0)
+    wide = export_codec(modules, items, tmp_path / "wide")
     assert narrow.codec_id == wide.codec_id, "tables and packets are the same"
     encoders = [Encoder(exported.path) for exported in (narrow, wide)]
     assert [encoder.contract.range for encoder in encoders] == [(-2, 2), (-2.2, 2.2)]
@@ -137,7 +137,7 @@ def test_a_codec_of_floats_takes_values_a_little_beyond_those_it_was_fitted_to(t
     outside = Decoder(wide.path).decode(encoders[1].encode(items[:9], 255))[3]
     assert np.abs(outside - items[3]).mean() < 0.3 and outside.max() > 2
     with pytest.raises(SettingError, match="margin"):
-        export_codec(*modules, items, tmp_path / "none", range_margin=-1)
+        export_codec(modules, items, tmp_path / "none", range_margin=-1)
 
 
 def test_a_wider_range_means_the_same_to_the_networks():
@@ -169,7 +169,7 @@ def test_a_module_that_cannot_be_exported_is_named(tmp_path):
     items = digit_images()
     encoder, decoder = pca_modules(items / 255)
     with pytest.raises(ExportError, match=r"analysis transform .*1"):
-        export_codec(nn.Sequential(encoder, Failing()), decoder, items, tmp_path / "codec")
+        export_codec((nn.Sequential(encoder, Failing()), decoder), items, tmp_path / "codec")
     assert not list(tmp_path.iterdir())
 
 
@@ -179,7 +179,7 @@ def test_parameters_that_are_not_finite_are_named(tmp_path):
     with torch.no_grad():
         decoder.bias[3] = torch.nan
     with pytest.raises(ExportError, match="decoder's parameter 'bias'"):
-        export_codec(encoder, decoder, items, tmp_path / "codec")
+        export_codec((encoder, decoder), items, tmp_path / "codec")
 
 
 def test_what_cannot_be_quantized_says_which_layers_cost_how_much(tmp_path):
@@ -190,7 +190,7 @@ def test_what_cannot_be_quantized_says_which_layers_cost_how_much(tmp_path):
         encoder.bias[0] *= 1e4
         decoder.weight[:, 0] /= 1e4
     with pytest.raises(QuantizationError, match=r"synthesis transform .* limit"):
-        export_codec(encoder, decoder, items, tmp_path / "codec", precisions=("fp32", "int8"))
+        export_codec((encoder, decoder), items, tmp_path / "codec", precisions=("fp32", "int8"))
     assert not list(tmp_path.iterdir())
 
 
@@ -206,7 +206,7 @@ def test_wrong_arguments_are_named_errors(tmp_path, change, message):
     items = digit_images()
     arguments = {"data": items, "out": tmp_path / "codec"} | change
     with pytest.raises(ExportError, match=message):
-        export_codec(*pca_modules(items / 255), **arguments)
+        export_codec(pca_modules(items / 255), **arguments)
     assert not list(tmp_path.iterdir())
 
 
@@ -214,14 +214,14 @@ def test_wrong_arguments_are_named_errors(tmp_path, change, message):
 def test_unknown_precisions_are_a_usage_error(tmp_path, precisions):
     items = digit_images()
     with pytest.raises(SettingError, match="fp32, int8, fp16"):
-        export_codec(*pca_modules(items / 255), items, tmp_path / "codec", precisions=precisions)
+        export_codec(pca_modules(items / 255), items, tmp_path / "codec", precisions=precisions)
 
 
 def test_an_existing_folder_is_kept_unless_told_otherwise(exported):
     before = (exported.path / "manifest.json").read_bytes()
     items = digit_images()
     with pytest.raises(ExportError, match="exists already"):
-        export_codec(*pca_modules(items / 255), items, exported.path)
+        export_codec(pca_modules(items / 255), items, exported.path)
     assert (exported.path / "manifest.json").read_bytes() == before
 
 
@@ -230,7 +230,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path):
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     items = digit_images()
     with pytest.raises(ExportError, match="not a bundle"):
-        export_codec(*pca_modules(items / 255), items, tmp_path / "precious", overwrite=True)
+        export_codec(pca_modules(items / 255), items, tmp_path / "precious", overwrite=True)
     assert (tmp_path / "precious" / "thesis.txt").exists()
 
 

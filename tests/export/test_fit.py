@@ -10,6 +10,7 @@ from torch import nn
 
 from latentwire.export.factorized import fit
 from latentwire.export.factorized.tables import escape_bits
+from latentwire.export.factorized.torch_reference import sensitivity
 from latentwire.export.image.fit import one_sided
 
 
@@ -22,7 +23,7 @@ def test_sensitivity_of_a_linear_decoder_is_its_squared_column_norm():
     decoder = nn.Linear(5, 300)
     with torch.no_grad():
         decoder.weight.mul_(torch.tensor([0.0, 0.5, 1.0, 2.0, 4.0]))
-    found = fit.sensitivity(decoder, torch.randn(400, 5), lambda rows: rows)
+    found = sensitivity(decoder, torch.randn(400, 5), lambda rows: rows)
     exact = decoder.weight.square().sum(0).detach().numpy()
     np.testing.assert_allclose(found, exact, rtol=0.15, atol=1e-9)
 

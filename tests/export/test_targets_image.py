@@ -158,7 +158,7 @@ class Odd(nn.Module):
 def test_the_report_names_the_torch_module_behind_an_unsupported_operator(digits, tmp_path):
     torch.manual_seed(0)
     encoder, decoder = Warp(), nn.Linear(10, 64)
-    export_codec(encoder, decoder, digits, tmp_path / "codec", precisions=("fp32",))
+    export_codec((encoder, decoder), digits, tmp_path / "codec", precisions=("fp32",))
     android, ios = package_bundle(tmp_path / "codec", tmp_path, ["android", "ios"])
     for found in (android, ios):
         for entry in found.report:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_images import small_network
 
-from latentwire.export import Dense, ExportError, ParityError, Reference, export_codec, verify_bundle
+from latentwire.export import Dense, ExportError, ParityError, TorchReference, export_codec, verify_bundle
 from latentwire.export.verify import write_report
 from latentwire.runtime import open_bundle
 from latentwire.runtime.errors import LatentwireError
@@ -22,7 +22,7 @@ from .test_export_codec import digit_images, pca_modules
 def whole(tmp_path_factory):
     items = digit_images()
     out = tmp_path_factory.mktemp("verify") / "digits"
-    export_codec(*pca_modules(items / 255), items, out, precisions=("fp32", "int8"))
+    export_codec(pca_modules(items / 255), items, out, precisions=("fp32", "int8"))
     return out
 
 
@@ -115,7 +115,7 @@ def test_the_reference_is_the_torch_module(whole):
     """A different torch network must not pass as the one that was exported."""
     encoder, decoder = pca_modules(digit_images() / 255)
     encoder.weight.data[3] *= 1.01
-    reference = Reference.of(Dense(open_bundle(whole).manifest.input, 20), encoder, decoder)
+    reference = TorchReference.of(Dense(open_bundle(whole).manifest.input, 20), encoder, decoder)
     report = verify_bundle(whole, digit_images()[-100:], reference)
     failed = [check.name for check in report.checks if not check.passed]
     assert "torch against ONNX fp32: share of symbols that differ" in failed
@@ -125,6 +125,6 @@ def test_a_reference_that_does_not_fit_is_an_error_and_not_a_check_left_out(whol
     items, contract = digit_images()[-100:], open_bundle(whole).manifest.input
     with pytest.raises(ExportError, match=r"expected a Reference as the torch side .* found a ImageNetwork"):
         verify_bundle(whole, items, small_network())
-    narrow = Reference.of(Dense(contract, 5), torch.nn.Linear(64, 5), torch.nn.Linear(5, 64))
+    narrow = TorchReference.of(Dense(contract, 5), torch.nn.Linear(64, 5), torch.nn.Linear(5, 64))
     with pytest.raises(ExportError, match=r"latents \[100, 20\] .* found \[100, 5\]"):
         verify_bundle(whole, items, narrow)
