@@ -1,7 +1,7 @@
 """What a network returned, of whatever structure: its tensors by the way that leads to each of them.
 
 Structures are known by what they look like: tuples and lists, mappings (Hugging Face's outputs are such), named tuples,
-dataclasses, distributions (torch's, and those of latent diffusion models), plain objects. No library is imported for it.
+dataclasses, distributions (torch's, and those of latent diffusion models), plain objects. No library is imported.
 """
 
 from __future__ import annotations
