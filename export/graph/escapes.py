@@ -7,7 +7,7 @@ candidate bytes and those that are needed are kept.
 
 from __future__ import annotations
 
-from latentwire.export.graph.builder import INT64, Op, Value, count, flat, vector
+from latentwire.export.graph.builder import INT32, INT64, Op, Value, count, flat, vector
 
 MAX_BYTES = 5
 GROUPS = [128**i for i in range(MAX_BYTES)]
@@ -46,3 +46,26 @@ def read(op: Op, data: Value, wanted: Value) -> tuple[Value, Value]:
     unfinished = op.Sub(op.Squeeze(op.Shape(data), [0]), op.Gather(starts, [-1]))
     exact = op.And(op.Equal(count(op, ends), wanted), op.Equal(op.Add(too_long, unfinished), 0))
     return values, op.Squeeze(exact)
+
+
+def numbered(op: Op, flags: Value) -> tuple[Value, Value]:
+    """(How many of flags bool [n >= 1] are set before each that is, int32 [n]; how many there are, int32 [1])."""
+    counts = op.CumSum(op.Cast(flags, to=INT32), 0)
+    return op.Sub(counts, 1), op.Slice(counts, [-1], [1 << 31])
+
+
+def chosen(op: Op, values: Value, places: Value) -> Value:
+    """Values at places int32, the last one's for all that are beyond; -1 is the last one's as well."""
+    last = op.Cast(op.Sub(op.Shape(values), 1), to=INT32)
+    return op.GatherElements(values, op.Min(places, last))  # type: ignore[no-any-return]
+
+
+def first_number(op: Op, data: Value) -> tuple[Value, Value, Value]:
+    """The LEB128 zigzag number that bytes int64 [n] start with: (number, its bytes, whether it is one), [1] each."""
+    head = op.Slice(op.Pad(data, [0, MAX_BYTES], 128), [0], [MAX_BYTES])
+    ends = op.Cast(op.Less(head, 128), to=INT64)
+    last = op.ArgMax(ends, axis=0, keepdims=1)
+    used = op.Cast(op.LessOrEqual(vector(op, list(range(MAX_BYTES))), last), to=INT64)
+    zigzag = op.ReduceSum(op.Mul(op.Mul(op.BitwiseAnd(head, 127), vector(op, GROUPS)), used), [0])
+    plausible = op.And(op.Greater(op.ReduceMax(ends, [0]), 0), op.Equal(op.BitwiseAnd(zigzag, 1), 0))
+    return op.Div(zigzag, 2), op.Min(op.Add(last, 1), op.Shape(data)), plausible

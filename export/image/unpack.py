@@ -130,7 +130,7 @@ class Reader:
     def read_escapes(self, body: Value) -> tuple[Value, Value, tuple[Value, Value]]:
         """(Escaped values int32 [m >= 1], whether all is there, (words int32 [k >= 1], their number)); [1] each."""
         op = self.op
-        length, width, plausible = first_number(op, body)
+        length, width, plausible = escapes.first_number(op, body)
         remaining = op.Sub(op.Shape(body), width)
         fits = op.And(plausible, op.LessOrEqual(length, remaining))
         used = op.Mul(length, op.Cast(fits, to=INT64))
@@ -190,9 +190,9 @@ class Reader:
         op = self.op
         found, escaped = self.columns(rows, self.magnitudes)
         signed = op.And(op.Greater(found, 0), op.Not(escaped))
-        order, number = numbered(op, signed)
+        order, number = escapes.numbered(op, signed)
         self.signs = signs.Signs(op, self.states, self.stream, self.position, op.Cast(number, to=INT64))
-        negative = op.Mul(chosen(op, self.signs.negative, order), op.Cast(signed, to=INT32))
+        negative = op.Mul(escapes.chosen(op, self.signs.negative, order), op.Cast(signed, to=INT32))
         values = op.Mul(found, op.Sub(1, op.Mul(negative, 2)))
         return op.Where(escaped, self.next_escapes(escaped), values)  # type: ignore[no-any-return]
 
@@ -220,9 +220,9 @@ class Reader:
     def next_escapes(self, escaped: Value) -> Value:
         """The listed values in the places of ``escaped`` bool [n]; anything elsewhere."""
         op = self.op
-        order, number = numbered(op, escaped)
+        order, number = escapes.numbered(op, escaped)
         places, self.escapes_used = (op.Add(count, self.escapes_used) for count in (order, number))
-        return chosen(op, self.escaped, places)
+        return escapes.chosen(op, self.escaped, places)
 
     def verdict(self) -> Value:
         """The packet's status, int64 [1], once all stages are decoded."""
@@ -232,26 +232,3 @@ class Reader:
         unused = op.Or(op.Not(op.Equal(found.position, self.words)), op.Not(all_escapes))
         final = wire.first_failure(op, [(found.unsettled, Status.LANES), (op.Or(unused, found.excess), Status.BODY)])
         return op.Where(op.Greater(self.status, 0), self.status, final)  # type: ignore[no-any-return]
-
-
-def numbered(op: Op, flags: Value) -> tuple[Value, Value]:
-    """(How many of flags bool [n >= 1] are set before each that is, int32 [n]; how many there are, int32 [1])."""
-    counts = op.CumSum(op.Cast(flags, to=INT32), 0)
-    return op.Sub(counts, 1), op.Slice(counts, [-1], [1 << 31])
-
-
-def chosen(op: Op, values: Value, places: Value) -> Value:
-    """Values at places int32, the last one's for all that are beyond; -1 is the last one's as well."""
-    last = op.Cast(op.Sub(op.Shape(values), 1), to=INT32)
-    return op.GatherElements(values, op.Min(places, last))  # type: ignore[no-any-return]
-
-
-def first_number(op: Op, data: Value) -> tuple[Value, Value, Value]:
-    """The LEB128 zigzag number that bytes int64 [n] start with: (number, its bytes, whether it is one), [1] each."""
-    head = op.Slice(op.Pad(data, [0, escapes.MAX_BYTES], 128), [0], [escapes.MAX_BYTES])
-    ends = op.Cast(op.Less(head, 128), to=INT64)
-    last = op.ArgMax(ends, axis=0, keepdims=1)
-    used = op.Cast(op.LessOrEqual(vector(op, list(range(escapes.MAX_BYTES))), last), to=INT64)
-    zigzag = op.ReduceSum(op.Mul(op.Mul(op.BitwiseAnd(head, 127), vector(op, escapes.GROUPS)), used), [0])
-    plausible = op.And(op.Greater(op.ReduceMax(ends, [0]), 0), op.Equal(op.BitwiseAnd(zigzag, 1), 0))
-    return op.Div(zigzag, 2), op.Min(op.Add(last, 1), op.Shape(data)), plausible
