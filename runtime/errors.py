@@ -19,6 +19,7 @@
           ModelError (ValueError)             a model asks for what no codec needs, or does not do what it promises
           TrustError (ValueError)             not the bundle that was pinned, or not signed by whom it should be
           VariantError (LookupError)          the bundle has no such role and variant                      exit code 2
+          HubError (RuntimeError)             a hub that does not answer, or refuses
         KeyFileError (ValueError)           the file of keys that packets are sealed with                  exit code 2
         ProviderError (RuntimeError)        the execution provider is not there, or refused the model      exit code 7
         ResourceError (RuntimeError)        this machine is short of memory or disk; the item is fine     exit code 8
@@ -177,6 +178,10 @@ class VariantError(BundleError, LookupError):
     """A role or variant that the bundle does not hold."""
 
     exit_code = 2
+
+
+class HubError(BundleError, RuntimeError):
+    """A hub of models that does not answer or refuses, and a codec on it that is not in the cache."""
 
 
 class KeyFileError(LocalError, ValueError):

@@ -21,6 +21,7 @@ from latentwire.runtime.bundle import (
     split_pins,
 )
 from latentwire.runtime.errors import BundleNotFoundError, ModelError, VariantError
+from latentwire.runtime.hub import is_hub
 from latentwire.runtime.session import CPU, ON_CPU, Chosen, Profile, Session, told_by_name
 
 CODER = ("pack", "unpack")
@@ -33,6 +34,10 @@ class Source(Protocol):
     @property
     def identity(self) -> Identity:
         """What all models of the codec say alike."""
+
+    @property
+    def origin(self) -> str | None:
+        """Its address on the hub, with the commit; None where it lies on this machine."""
 
     def variant_for(self, role: str, provider: str) -> str:
         """The variant that is used on a provider, by its short name, when none is asked for."""
@@ -48,6 +53,7 @@ class _BundleSource:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self.identity = bundle.manifest.identity
+        self.origin = bundle.origin
 
     def variant_for(self, role: str, provider: str) -> str:
         manifest = self._bundle.manifest
@@ -61,6 +67,8 @@ class _BundleSource:
 
 
 class _FileSource:
+    origin = None
+
     def __init__(self, path: Path, trust: Trust) -> None:
         try:
             self._data = read_regular(path, MAX_MODEL)
@@ -102,6 +110,8 @@ def open_source(codec: str | Path | Bundle, trust: Trust | None = None) -> Sourc
             codec.check_trust(trust)
         return _BundleSource(codec)
     name, pins = split_pins(codec)
+    if is_hub(name):
+        return _BundleSource(open_bundle(codec, trust))
     path = find_codec(name)
     if path.suffix == ".ort" and not path.is_dir():
         raise ModelError(

@@ -24,3 +24,13 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     (folder / "certificate.pem").write_bytes(built.public_bytes(pem))
     (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
     return folder / "certificate.pem", folder / "key.pem"
+
+
+def elliptic_keys(folder: Path, curve: str = "SECP256R1") -> tuple[Path, Path]:
+    """Paths of a private and a public key, PEM, that bundles are signed with."""
+    key, pem = ec.generate_private_key(getattr(ec, curve)()), serialization.Encoding.PEM
+    private, public = folder / "release.pem", folder / "release.pub"
+    folder.mkdir(exist_ok=True)
+    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return private, public

@@ -18,10 +18,13 @@ from latentwire.runtime.bundle.identity import SCHEMA, Metadata
 from latentwire.runtime.bundle.judge import MAX_MODEL, check_model
 from latentwire.runtime.bundle.manifest import MANIFEST, FileRef, Manifest, ModelFile
 from latentwire.runtime.bundle.onnxfile import read_metadata
+from latentwire.runtime.bundle.push import beside, check_verified, push
+from latentwire.runtime.bundle.remote import Remote
 from latentwire.runtime.bundle.storage import Folder, Storage, Zip
 from latentwire.runtime.bundle.trust import Trust, pin_of, split_pins
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import BundleNotFoundError, ManifestError, ModelError, TamperedError
+from latentwire.runtime.hub import HubAddress, Pushed, Repository, is_hub
 from latentwire.runtime.npyheader import read_npy_header
 from latentwire.runtime.strictjson import parse
 
@@ -35,12 +38,14 @@ class Bundle:
     """An open bundle; see `open_bundle`.
 
     Attributes:
-        path: the folder or zip.
+        path: the folder or zip; of a bundle on the hub the folder of the cache.
         manifest: its manifest.
+        origin: its address on the hub, with the commit: ``hub:owner/name@COMMIT``; None where it lies on this machine.
     """
 
-    def __init__(self, path: Path, storage: Storage, trust: Trust | None = None) -> None:
+    def __init__(self, path: Path, storage: Storage, trust: Trust | None = None, origin: str | None = None) -> None:
         self.path = path
+        self.origin = origin
         self._storage = storage
         try:
             self._head = storage.read(MANIFEST, MAX_MANIFEST)
@@ -121,6 +126,75 @@ class Bundle:
             self.read_file(reference)
         return len(self.manifest.files) + len(golden)
 
+    @classmethod
+    def from_hub(
+        cls,
+        repo: str,
+        revision: str | None = None,
+        *,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        trust: Trust | None = None,
+    ) -> Bundle:
+        """A bundle on the hub. Files are fetched when they are read, and kept in the hub library's cache.
+
+        Args:
+            repo: ``owner/name``.
+            revision: commit, branch or tag; the main branch if None. Which commit it is, is logged.
+            token: of the hub; the library's own means (``hf auth login``, HF_TOKEN) if None.
+            cache_dir: the cache; the library's own if None.
+            local_files_only: ask nothing of the network.
+            trust: what the bundle has to be.
+
+        Raises:
+            SettingError: repository or revision are of another form.
+            BundleNotFoundError: there is no such repository, revision, or no bundle in it.
+            HubError: it is not in the cache, and the hub does not answer or refuses.
+            TrustError: it is not the one that was pinned, or not signed with the key.
+            MissingExtraError: the `hub` extra is not installed.
+        """
+        address = HubAddress(repo, revision)
+        repository = Repository(
+            address, MANIFEST, MAX_MANIFEST, token=token, cache=cache_dir, local_only=local_files_only
+        )
+        return cls(repository.folder, Remote(repository), trust, str(repository.address))
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        license: str | None = None,
+        message: str | None = None,
+        token: str | None = None,
+    ) -> Pushed:
+        """Send the bundle to the hub, in one commit: its models, golden files, manifest, card and signature.
+
+        Files of a bundle that was there before are replaced or taken out; what else is in the repository stays.
+
+        Args:
+            repo: ``owner/name``; it is made where there is none.
+            private: whether a new one is private; what the owner has by default if None.
+            license: the hub's short name of a license, for the metadata of the card: ``apache-2.0``.
+            message: of the commit; the codec's name and id if None.
+            token: of the hub; the library's own means (``hf auth login``, HF_TOKEN) if None.
+
+        Raises:
+            SettingError: repository or license are of another form.
+            ModelError: the bundle's verification failed, or there was none.
+            TamperedError: a file is not what the manifest records.
+            HubError: the hub does not answer, or refuses.
+            MissingExtraError: the `hub` extra is not installed.
+        """
+        HubAddress(repo)
+        check_verified(self.manifest)
+        files = {MANIFEST: self._head}
+        files |= {entry.file: self.read_model(entry.role, entry.variant) for entry in self.manifest.files}
+        files |= {reference.file: self.read_file(reference) for reference in self.manifest.golden.files()}
+        files |= beside(self._storage, files, str(self.path))
+        return push(self.manifest, files, repo, private=private, license=license, message=message, token=token)
+
     def _read(self, reference: FileRef, limit: int) -> bytes:
         try:
             data = self._storage.read(reference.file, limit)
@@ -154,7 +228,8 @@ def open_bundle(codec: str | Path, trust: Trust | None = None) -> Bundle:
     """Open a bundle and check its manifest; files are checked when they are read.
 
     Args:
-        codec: folder, zip, or name of a ready codec; a text may end with pins (see `Trust`): ``photo@sha256:HEX``.
+        codec: folder, zip, name of a ready codec, or address on the hub (``hub:owner/name@REVISION``); a text may end
+            with pins (see `Trust`): ``photo@sha256:HEX``.
         trust: what it has to be, beside these pins.
 
     Raises:
@@ -163,6 +238,9 @@ def open_bundle(codec: str | Path, trust: Trust | None = None) -> Bundle:
         ManifestError: its manifest does not follow the schema.
     """
     name, pins = split_pins(codec)
+    if is_hub(name):
+        address = HubAddress.parse(str(name))
+        return Bundle.from_hub(address.repo, address.revision, trust=(trust or Trust()).also(pins))
     path = find_codec(name)
     return Bundle(path, Folder(path) if path.is_dir() else Zip(path), (trust or Trust()).also(pins))
 
@@ -170,9 +248,15 @@ def open_bundle(codec: str | Path, trust: Trust | None = None) -> Bundle:
 def find_codec(codec: str | Path) -> Path:
     """Path of a bundle or ONNX file; a text without separators that names no path is taken as a ready codec's name.
 
+    Of a bundle on the hub all files are fetched.
+
     Raises:
         BundleNotFoundError: neither is there.
     """
+    if is_hub(codec):
+        bundle = open_bundle(codec)
+        bundle.check_files()
+        return bundle.path
     path = Path(codec)
     if path.exists():
         return path

@@ -87,7 +87,7 @@ def check_signature(storage: Storage, manifest: bytes, key: Path, where: str) ->
         except Exception as fault:  # as above
             raise TrustError(f"{where}: expected to be signed with {key}, found otherwise: {fault}") from fault
     # A signature may name paths that it leaves out; then it says nothing of what lies there.
-    signed = _signed_names(signature, where)
+    signed = signed_names(signature, where)
     if signed != names:
         raise TrustError(f"{where}: expected every file to be signed, found otherwise: {sorted(signed ^ names)[:3]}")
 
@@ -112,7 +112,7 @@ def _stage(storage: Storage, manifest: bytes | None, target: Path, where: str) -
     return names
 
 
-def _signed_names(signature: bytes, where: str) -> set[str]:
+def signed_names(signature: bytes, where: str) -> set[str]:
     """The files that a signature, which was verified before, is of."""
     document: Any = parse(signature, f"{where}/{SIGNATURE}")
     try:

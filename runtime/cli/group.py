@@ -13,6 +13,7 @@ import click
 from latentwire.runtime.cli.commands import decode, doctor, encode, inspect, selftest
 from latentwire.runtime.cli.documents import documents, wants_json
 from latentwire.runtime.cli.plugged import PluginGroup
+from latentwire.runtime.cli.push import push
 from latentwire.runtime.errors import LatentwireError
 from latentwire.runtime.plugins import DISTRIBUTION, Plugins, is_ours, missing_extra
 
@@ -64,5 +65,5 @@ def main() -> None:
     """
 
 
-for _command in (encode, decode, inspect, selftest, doctor):
+for _command in (encode, decode, inspect, selftest, doctor, push):
     main.add_command(_command)

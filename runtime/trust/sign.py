@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latentwire.runtime.bundle import find_codec, open_bundle, sign_folder
 from latentwire.runtime.errors import SettingError
+from latentwire.runtime.hub import is_hub
 
 
 def sign_bundle(bundle: str | Path, key: Path) -> Path:
@@ -21,6 +22,8 @@ def sign_bundle(bundle: str | Path, key: Path) -> Path:
         KeyFileError: no such key.
         MissingExtraError: the `sign` extra is not installed.
     """
+    if is_hub(bundle):
+        raise SettingError(f"expected a bundle's folder, found {bundle}: sign the folder, then `latentwire push` it")
     folder = find_codec(bundle)
     if not folder.is_dir():
         raise SettingError(f"expected a bundle's folder, found the file {folder}: sign the folder, then pack it")

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from certificates import elliptic_keys as keys
 from click.testing import CliRunner
 
 from latentwire.runtime import Encoder, open_bundle
@@ -22,18 +23,6 @@ from latentwire.runtime.errors import (
 )
 from latentwire.runtime.source import open_source
 from latentwire.runtime.trust import sign_bundle
-
-
-def keys(folder: Path, curve: str = "SECP256R1") -> tuple[Path, Path]:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, pem = ec.generate_private_key(getattr(ec, curve)()), serialization.Encoding.PEM
-    private, public = folder / "release.pem", folder / "release.pub"
-    folder.mkdir(exist_ok=True)
-    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 @pytest.fixture(scope="module")
