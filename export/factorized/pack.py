@@ -87,7 +87,8 @@ def build_unpack(family: Family, tables: CodecTables, codec_id: bytes) -> onnx.M
     def finish(op: Op, parsed: wire.Parsed, shape: Value, elements: latents.Elements) -> Sequence[Value]:
         # A packet that is refused by its header has no positions: the Scan gets one step of padding.
         todo = elements.number
-        slots = rans.slot_table(op, rans.WIDE, table(op, tables.frequency.astype("int64"), "frequency"), rows, columns)
+        frequency = op.Cast(table(op, tables.frequency, "frequency"), to=INT64)
+        slots = rans.slot_table(op, rans.WIDE, frequency, rows, columns)
         pairs = op.Reshape(op.Slice(op.Pad(parsed.body, [0, 3], 0), [0], even(op, parsed.body)), [-1, 2])
         stream = op.ReduceSum(op.Mul(pairs, [1, 256]), [1], keepdims=0)
         decoded, ends, used = rans.decode(

@@ -14,6 +14,7 @@ from latentwire.export.factorized.reference import Reference
 from latentwire.export.factorized.tables import CodecTables
 from latentwire.export.graph import duplicate
 from latentwire.export.measure import Pieces, RatePoint
+from latentwire.export.storage import widen_halves
 from latentwire.export.verify import FLOAT_LIMIT, Report, Subject, Verifier
 from latentwire.runtime.contract import Array
 
@@ -92,7 +93,9 @@ def read_tables(subject: Subject) -> CodecTables:
     """The codec's tables from the initializers of its two integer pieces."""
     found: dict[str, Array] = {}
     for role in ("pack", "unpack"):
-        for tensor in onnx.load_from_string(subject.bundle.read_model(role, "exact")).graph.initializer:
+        model = onnx.load_from_string(subject.bundle.read_model(role, "exact"))
+        widen_halves(model)  # gains such as 1 are
+        for tensor in model.graph.initializer:
             found[tensor.name] = onnx.numpy_helper.to_array(tensor)
     frequency = found["frequency"].astype(np.uint16)
     return CodecTables(found["gain"], found["centre"], found["index"], frequency, found["rounding"], found["shift"])
