@@ -19,7 +19,7 @@ _TELEMETRY = "HF_HUB_DISABLE_TELEMETRY"
 def library() -> ModuleType:
     """`huggingface_hub`.
 
-    It reads its settings when it is imported: it sends no telemetry, unless somebody asked for it, or imported it first.
+    It reads its settings when it is imported. It sends no telemetry, unless somebody asked for it or imported it first.
 
     Raises:
         MissingExtraError: the `hub` extra is not installed.
@@ -57,9 +57,7 @@ def hub_errors(what: str) -> Iterator[None]:
     except LatentwireError:
         raise
     except errors.HFValidationError as fault:
-        raise SettingError(
-            f"{what}: expected a repository as the hub names them, found another form: {fault}"
-        ) from fault
+        raise SettingError(f"{what}: expected a name as the hub has them, found another: {fault}") from fault
     except errors.GatedRepoError as fault:
         raise HubError(
             f"{what}: expected to have access, found a gated repository: ask for access on its page, and {LOGIN}"
@@ -82,7 +80,10 @@ def hub_errors(what: str) -> Iterator[None]:
 
 
 def _first_line(fault: BaseException) -> str:
-    """What the innermost fault says: the library's own texts run over several lines."""
+    """What the hub says, or else the innermost fault: the library's own texts run over several lines."""
+    said = getattr(fault, "server_message", None)
+    if said:
+        return str(said)
     cause: BaseException = fault
     while cause.__cause__ is not None:
         cause = cause.__cause__

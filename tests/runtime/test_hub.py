@@ -26,6 +26,7 @@ from latentwire.runtime.trust import sign_bundle
 
 LISTENER = """
 import json, sys, traceback
+from pathlib import Path
 from latentwire.runtime import Bundle, Decoder, Encoder, Trust, open_bundle
 from latentwire.runtime.errors import LatentwireError
 assert "huggingface_hub" not in sys.modules
@@ -177,7 +178,6 @@ def test_what_was_loaded_once_loads_without_a_network(hub, online, pushed, bundl
     deaf = Process(online.environment | {"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert deaf.run('found = Decoder.from_pretrained("me/digits").origin').endswith(pushed)
     assert deaf.run('found = Decoder.from_pretrained("me/digits", local_files_only=True).origin').endswith(pushed)
-    assert deaf.run('open_bundle("hub:me/never")')[0] == "HubError"
     deaf.end()
 
 
@@ -235,7 +235,7 @@ def test_a_signed_bundle_stays_signed(hub, online, copied, tmp_path):
     (copied / "targets" / "notes.md").write_text("signed, so it is part of the bundle")
     sign_bundle(copied, private)
     address = online.run(f"found = str(open_bundle({str(copied)!r}).push_to_hub('me/signed').address)")
-    load = f"found = Encoder({{!r}}, trust=Trust(signed_by={str(public)!r})).origin"
+    load = f"found = Encoder({{!r}}, trust=Trust(signed_by=Path({str(public)!r}))).origin"
     assert online.run(load.format(address)) == address
     repo = hub.repos["me/signed"]
     files = dict(repo.commits[repo.branches["main"]])
