@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from latentwire.export.adopt.check import check_halves
     from latentwire.export.adopt.data import read_data
-    from latentwire.export.adopt.door import Halves, adopt
+    from latentwire.export.adopt.door import Halves, adopt, check_halves
 
 __all__ = ["Halves", "adopt", "check_halves", "read_data"]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "check": ("check_halves",),
         "data": ("read_data",),
         "door": (
             "Halves",
             "adopt",
+            "check_halves",
         ),
     },
 )

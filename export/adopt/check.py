@@ -1,51 +1,31 @@
-"""What must hold of two halves before anything is measured: `check_halves`."""
+"""What must hold of two halves before anything is measured: `check_made`."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from latentwire.export.adopt.choose import array, same
-from latentwire.export.adopt.door import EXAMPLES, swapped, to_halves
-from latentwire.export.adopt.find import Part
 from latentwire.export.adopt.half import Half
 from latentwire.export.adopt.outputs import describe, dtype_name, is_float, is_tensor
 from latentwire.export.errors import HalfError, SamplingError
 from latentwire.runtime.contract import Array
 
 
-def check_halves(encoder: Any, decoder: Any, example: Array) -> Array:
+def check_made(encoder: Half, decoder: Half, example: Array) -> Array:
     """The latents of a few items, after all checks of shape and value.
 
     Args:
-        encoder: as `adopt` returns it: one tensor in, one out.
+        encoder: of one tensor in and one out.
         decoder: likewise.
         example: items as the networks take them, float32 [n >= 2, ...].
-
-    Returns:
-        Latents float32 [m, ...] of the first m = min(n, 4) items.
 
     Raises:
         HalfError: a half fails or returns what is no latent and no item: not a tensor, integers, not finite, another
             number of rows, another shape; names half, layer and shape.
-        SamplingError: latents are drawn at random.
-        SwappedHalvesError: each half is the other.
+        SamplingError: latents or items are drawn at random.
     """
-    if len(example) < 2:
-        raise HalfError("model", f"expected two items or more to look at, found {len(example)}")
-    example = np.ascontiguousarray(example[:EXAMPLES])
-    halves = to_halves(Part(None, "", encoder, ""), Part(None, "", decoder, ""))
-    try:
-        return _checked(*halves, example)
-    except HalfError as error:
-        if (other := swapped(*halves, example)) is not None:
-            raise other from error
-        raise
-
-
-def _checked(encoder: Half, decoder: Half, example: Array) -> Array:
     latents = _tensor(encoder, example)
     if latents.ndim < 2 or len(latents) != len(example) or not math.prod(latents.shape):
         raise HalfError(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentwire.export.adopt.arrange import arrangements
+from latentwire.export.adopt.check import check_made
 from latentwire.export.adopt.choose import Latent, array, choose_items, choose_latents
 from latentwire.export.adopt.find import Part, find_parts
 from latentwire.export.adopt.half import Choice, Half, Role
 from latentwire.export.adopt.outputs import follow, leaves
-from latentwire.export.errors import HalfError, SwappedHalvesError
+from latentwire.export.errors import HalfError, OutputChoiceError, SamplingError, SwappedHalvesError
 from latentwire.runtime.contract import Array
 
 if TYPE_CHECKING:
@@ -55,16 +57,14 @@ def adopt(model: Any, example: Array, *, latent: Latent | None = None) -> Halves
     example = np.ascontiguousarray(example[:EXAMPLES])
     encoder, decoder = to_halves(encoder_part, decoder_part)
     try:
-        choice = choose_latents(encoder, example, latent, lambda latents: _makes_items(decoder, latents, example.shape))
-        latents = _chosen(encoder, choice, example)
-        items = choose_items(decoder, latents, example.shape)
+        halves = _chosen(encoder, decoder, example, latent)
     except HalfError as error:
         is_pair = encoder_part.owner is None
         if is_pair and (other := swapped(encoder, decoder, example)) is not None:
             raise other from error
-        raise
-    notes = (f"encoder and decoder: {encoder_part.label} and {decoder_part.label}", *found, choice.why, items.why)
-    return Halves(encoder.taking(choice), decoder.taking(items), tuple(note for note in notes if note))
+        halves = _arranged(encoder, decoder, example, latent, error)
+    named = f"encoder and decoder: {encoder_part.label} and {decoder_part.label}"
+    return replace(halves, notes=(named, *found, *halves.notes))
 
 
 def to_halves(encoder: Part, decoder: Part) -> tuple[Half, Half]:
@@ -100,7 +100,34 @@ def _model_of(part: Any) -> Any:
     return getattr(part, "model_proto", part)  # what torch.onnx.export returns holds the model so
 
 
-def _chosen(half: Half, choice: Choice, values: Array) -> Array:
+def _chosen(encoder: Half, decoder: Half, example: Array, latent: Latent | None) -> Halves:
+    """Both halves with the outputs that are meant, checked."""
+    choice = choose_latents(encoder, example, latent, lambda latents: _makes_items(decoder, latents, example.shape))
+    items = choose_items(decoder, _latents(encoder, choice, example), example.shape)
+    made = encoder.taking(choice), decoder.taking(items)
+    check_made(encoder.remade(made[0]), decoder.remade(made[1]), example)
+    return Halves(*made, tuple(why for why in (choice.why, items.why) if why))
+
+
+def _arranged(encoder: Half, decoder: Half, example: Array, latent: Latent | None, error: HalfError) -> Halves:
+    """The same for items in another order of axes; if none is taken, the error of the order they have is raised."""
+    if isinstance(error, SamplingError | OutputChoiceError):
+        raise error
+    for arrangement in arrangements(example.shape[1:]):
+        try:
+            halves = _chosen(encoder, decoder, arrangement.into(example), latent)
+        except HalfError:
+            continue
+        made = (
+            encoder.remade(halves.encoder).arranged(arrangement, example.shape[1:]),
+            decoder.remade(halves.decoder).restored(arrangement, example.shape[1:]),
+        )
+        check_made(encoder.remade(made[0]), decoder.remade(made[1]), example)
+        return Halves(*made, (arrangement.said, *halves.notes))
+    raise error
+
+
+def _latents(half: Half, choice: Choice, values: Array) -> Array:
     output = half.outputs(values)
     end = follow(output if choice.choose is None else choice.choose(output), choice.path)
     return array(end).astype(np.float32, copy=False)
@@ -128,3 +155,32 @@ def swapped(encoder: Half, decoder: Half, example: Array) -> SwappedHalvesError 
         f"the halves are swapped: what was given as the decoder takes items {list(example.shape)}, and what was given "
         "as the encoder makes items of what it returns; give (encoder, decoder)",
     )
+
+
+def check_halves(encoder: Any, decoder: Any, example: Array) -> Array:
+    """The latents of a few items, after all checks of shape and value.
+
+    Args:
+        encoder: as `adopt` returns it: one tensor in, one out.
+        decoder: likewise.
+        example: items as the networks take them, float32 [n >= 2, ...].
+
+    Returns:
+        Latents float32 [m, ...] of the first m = min(n, 4) items.
+
+    Raises:
+        HalfError: a half fails or returns what is no latent and no item: not a tensor, integers, not finite, another
+            number of rows, another shape; names half, layer and shape.
+        SamplingError: latents are drawn at random.
+        SwappedHalvesError: each half is the other.
+    """
+    if len(example) < 2:
+        raise HalfError("model", f"expected two items or more to look at, found {len(example)}")
+    example = np.ascontiguousarray(example[:EXAMPLES])
+    halves = to_halves(Part(None, "", encoder, ""), Part(None, "", decoder, ""))
+    try:
+        return check_made(*halves, example)
+    except HalfError as error:
+        if (other := swapped(*halves, example)) is not None:
+            raise other from error
+        raise

@@ -27,7 +27,7 @@ def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
     memo: dict[int, Any] = {}
     copies: dict[Role, nn.Module] = {}
     for role, module in halves.items():
-        # Weight normalisation of the old kind, and what was TorchScript, keep computed tensors, which torch does not copy.
+        # Old weight normalisation, and what was TorchScript, keep computed tensors, which torch does not copy.
         for tensor in _computed(module):
             value = tensor.detach().clone()
             memo[id(tensor)] = nn.Parameter(value, False) if isinstance(tensor, nn.Parameter) else value

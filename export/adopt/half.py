@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from latentwire.export.adopt.arrange import Arrangement
 from latentwire.export.adopt.outputs import Path
 from latentwire.runtime.contract import Array
 
@@ -56,3 +57,12 @@ class Half(Protocol):
 
     def taking(self, choice: Choice) -> nn.Module | onnx.ModelProto:
         """The half with one tensor as its output."""
+
+    def remade(self, made: Any) -> Half:
+        """A half of this kind around what `taking` returned."""
+
+    def arranged(self, arrangement: Arrangement, shape: tuple[int, ...]) -> nn.Module | onnx.ModelProto:
+        """An encoder that takes items of shape [...] as they come."""
+
+    def restored(self, arrangement: Arrangement, shape: tuple[int, ...]) -> nn.Module | onnx.ModelProto:
+        """A decoder that returns items of shape [...] as they came."""

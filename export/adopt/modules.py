@@ -79,6 +79,33 @@ class Chosen(nn.Module):
         return result
 
 
+class Arranged(nn.Module):
+    """An encoder that is handed items with their axes in its own order."""
+
+    def __init__(self, network: nn.Module, order: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network, self.order, self.shape = network, order, shape
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Float32 [N, ...] -> latents."""
+        moved = items.permute(self.order) if self.order else items
+        latents: torch.Tensor = self.network(moved.reshape(-1, *self.shape))
+        return latents
+
+
+class Restored(nn.Module):
+    """A decoder whose items are handed back with their axes as they came."""
+
+    def __init__(self, network: nn.Module, order: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network, self.order, self.shape = network, order, shape
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents -> float32 [N, ...]."""
+        items: torch.Tensor = self.network(latents)
+        return items.permute(self.order) if self.order else items.reshape(-1, *self.shape)
+
+
 def captured(function: Any, depth: int = 0) -> Iterator[nn.Module | torch.Tensor]:
     """The modules and tensors that a function finds outside of its arguments, also by way of other functions."""
     for value in _held(function):

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from latentwire.export.adopt.arrange import Arrangement
 from latentwire.export.adopt.half import Choice, Role
 from latentwire.export.errors import HalfError
 from latentwire.export.measure import session
@@ -51,15 +52,47 @@ class OnnxHalf:
         """The model with one output; see `Half`."""
         if choice.is_plain:
             return self.model
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
+        model = _copy(self.model)
         name = self._name(choice)
-        kept = next(output for output in model.graph.output if output.name == name)
+        kept = onnx.ValueInfoProto()
+        kept.CopyFrom(next(output for output in model.graph.output if output.name == name))
         if choice.shape is not None:
-            kept = _reshaped(model, kept, choice.shape)
-        kept = onnx.ValueInfoProto.FromString(kept.SerializeToString())
+            shaped = f"{name}_as_items"
+            model.graph.node.append(_reshape(model, name, shaped, choice.shape))
+            kept.CopyFrom(helper.make_tensor_value_info(shaped, TensorProto.FLOAT, [None, *choice.shape]))
         del model.graph.output[:]
         model.graph.output.append(kept)
+        return model
+
+    def remade(self, made: onnx.ModelProto) -> OnnxHalf:
+        """See `Half`."""
+        return OnnxHalf(self.role, made)
+
+    def arranged(self, arrangement: Arrangement, shape: tuple[int, ...]) -> onnx.ModelProto:
+        """See `Half`."""
+        model, name = _copy(self.model), self.input.name
+        moved, shaped = f"{name}_moved", f"{name}_arranged"
+        for node in model.graph.node:
+            node.input[:] = [shaped if used == name else used for used in node.input]
+        nodes = [_reshape(model, moved if arrangement.order else name, shaped, arrangement.shape)]
+        if arrangement.order:
+            nodes.insert(0, helper.make_node("Transpose", [name], [moved], perm=arrangement.order))
+        for at, node in enumerate(nodes):
+            model.graph.node.insert(at, node)
+        entry = next(value for value in model.graph.input if value.name == name)
+        entry.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, *shape]))
+        return model
+
+    def restored(self, arrangement: Arrangement, shape: tuple[int, ...]) -> onnx.ModelProto:
+        """See `Half`."""
+        model = _copy(self.model)
+        source = model.graph.output[0].name
+        name = f"{source}_restored"
+        if arrangement.order:
+            model.graph.node.append(helper.make_node("Transpose", [source], [name], perm=arrangement.inverse))
+        else:
+            model.graph.node.append(_reshape(model, source, name, shape))
+        model.graph.output[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, *shape]))
         return model
 
     def _name(self, choice: Choice) -> str:
@@ -112,14 +145,17 @@ def axes_text(value: onnx.ValueInfoProto) -> str:
     return f"[{', '.join(str(dim.dim_value) if dim.dim_value else dim.dim_param or '?' for dim in dims)}]"
 
 
-def _reshaped(model: onnx.ModelProto, output: onnx.ValueInfoProto, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    """Append a Reshape to [N, ...]; the new output."""
-    source, name = output.name, f"{output.name}_as_items"
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    return twin
+
+
+def _reshape(model: onnx.ModelProto, source: str, name: str, shape: tuple[int, ...]) -> onnx.NodeProto:
+    """A node that makes [N, ...] of a tensor; its constant goes into the model."""
     target = numpy_helper.from_array(np.array([-1, *shape], np.int64), f"{name}_shape")
     model.graph.initializer.append(target)
-    model.graph.node.append(helper.make_node("Reshape", [source, target.name], [name]))
-    result: onnx.ValueInfoProto = helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, *shape])
-    return result
+    return helper.make_node("Reshape", [source, target.name], [name])
 
 
 def first_line(error: Exception) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from latentwire.export.adopt.arrange import Arrangement
 from latentwire.export.adopt.freezing import frozen_copies, seeded
 from latentwire.export.adopt.half import Choice, Half, Role
 from latentwire.export.adopt.layers import traced
-from latentwire.export.adopt.modules import Chosen, Function, Method
+from latentwire.export.adopt.modules import Arranged, Chosen, Function, Method, Restored
 from latentwire.export.errors import HalfError
 from latentwire.export.notes import quiet
 from latentwire.runtime.contract import Array
@@ -41,6 +42,19 @@ class TorchHalf:
     def taking(self, choice: Choice) -> nn.Module:
         """See `Half`."""
         return self.module if choice.is_plain else Chosen(self.module, choice.path, choice.choose, shape=choice.shape)
+
+    def remade(self, made: nn.Module) -> TorchHalf:
+        """See `Half`."""
+        return TorchHalf(self.role, made)
+
+    def arranged(self, arrangement: Arrangement, shape: tuple[int, ...]) -> nn.Module:
+        """See `Half`."""
+        del shape  # a module takes whatever comes
+        return Arranged(self.module, arrangement.order, arrangement.shape)
+
+    def restored(self, arrangement: Arrangement, shape: tuple[int, ...]) -> nn.Module:
+        """See `Half`."""
+        return Restored(self.module, arrangement.inverse, shape)
 
 
 class ScriptHalf(TorchHalf):
