@@ -1,0 +1,188 @@
+"""The transforms of CompressAI's models as ONNX graphs, written from their arrays: pictures in, pictures out.
+
+Pictures are padded as CompressAI's ``compute_padding`` does: to multiples of 64, with black, in equal parts on both
+sides. A transposed convolution of 5x5 at stride 2 is a convolution of 3x3 to four times the channels and a pixel
+shuffle: the same sums, and ONNX Runtime computes them faster, in int8 too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from latentwire.export.compressai.state import Architecture, Floats, State, normalization
+from latentwire.export.graph import FLOAT, INT64, UINT8, Op, Value, build_model, integer, table, value, vector
+from latentwire.runtime.contract import ItemContract
+from latentwire.runtime.wire import Limits
+
+BLOCK = 64
+"""Pixels to a multiple of which pictures are padded, each way."""
+STRIDE = 16
+"""Pixels of a latent's position, each way."""
+CONTRACT = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
+SIZE_AXES = (0, 1, 2)
+MAX_SIDE = (1 << 16) - 1
+MAX_PIXELS = 1 << 25
+LIMITS = Limits((MAX_SIDE, MAX_SIDE, (1, 3)), area=3 * MAX_PIXELS)
+SHAPE: Sequence[int | str] = ("height", "width", "channels")
+
+
+def build_prepare() -> onnx.ModelProto:
+    """Input uint8 [H, W, C] -> picture uint8 [1, 3, H', W'], black around it to multiples of 64."""
+
+    def trace(op: Op, picture: Value) -> Sequence[Value]:
+        missing = op.Sub(padded(op, op.Shape(picture, start=0, end=2)), op.Shape(picture, start=0, end=2))
+        before = op.Div(missing, 2)
+        none = vector(op, [0])
+        amounts = op.Concat(before, none, op.Sub(missing, before), none, axis=0)
+        grown = op.Pad(picture, amounts, op.CastLike(0, picture))
+        return [op.Unsqueeze(op.Transpose(op.Expand(grown, vector(op, [1, 1, 3])), perm=[2, 0, 1]), [0])]
+
+    outputs = [value("picture", UINT8, [1, 3, "padded_height", "padded_width"])]
+    return build_model(trace, [value("input", UINT8, SHAPE)], outputs, "prepare")
+
+
+def build_finish() -> onnx.ModelProto:
+    """Pictures float32 [B, 3, H', W'] in 0..1, size int64 [3] -> output uint8 [B * H, W, C]; grey is the mean.
+
+    Pictures of one size lie one below the other, so that one alone is what it is.
+    """
+
+    def trace(op: Op, picture: Value, size: Value) -> Sequence[Value]:
+        sides, channels = op.Slice(size, [0], [2]), op.Slice(size, [2], [3])
+        begin = op.Div(op.Sub(padded(op, sides), sides), 2)
+        grey = op.Cast(op.Equal(channels, 1), to=INT64)
+        # Both forms are made, one of them of no rows: cheaper than a choice between pictures.
+        heights = [op.Mul(op.Slice(sides, [0], [1]), choice) for choice in (op.Sub(1, grey), grey)]
+        width = op.Slice(sides, [1], [2])
+        colour, single = (
+            op.Slice(picture, begin, op.Add(begin, op.Concat(height, width, axis=0)), [2, 3]) for height in heights
+        )
+        last = op.Transpose(colour, perm=integer.CHANNELS_LAST)
+        mean = op.ReduceMean(single, [1], keepdims=1)
+        values = op.Concat(op.Reshape(last, [-1]), op.Reshape(mean, [-1]), axis=0)
+        levels = op.Round(op.Mul(op.Clip(values, 0.0, 1.0), 255.0))
+        stacked = op.Mul(size, op.Concat(op.Shape(picture, start=0, end=1), vector(op, [1, 1]), axis=0))
+        return [op.Reshape(op.Cast(levels, to=UINT8), stacked, allowzero=1)]
+
+    inputs = [value("picture", FLOAT, ["pictures", 3, "padded_height", "padded_width"]), value("size", INT64, [3])]
+    return build_model(trace, inputs, [value("output", UINT8, SHAPE)], "finish")
+
+
+def padded(op: Op, sides: Value) -> Value:
+    """Lengths int64 [2], rounded up to whole blocks."""
+    return op.Mul(op.Div(op.Add(sides, BLOCK - 1), BLOCK), BLOCK)  # type: ignore[no-any-return]
+
+
+def build_analysis(state: State, architecture: Architecture) -> onnx.ModelProto:
+    """Picture uint8 [1, 3, H, W], sides multiples of 64 -> latents float32 [1, L, h, w].
+
+    With hyper-latents, these come first, and the latents are folded to their positions; see `planes.build_pack`.
+    """
+
+    def trace(op: Op, picture: Value) -> Sequence[Value]:
+        net = Net(op, state)
+        latents = net.analysis(op.Div(op.Cast(picture, to=FLOAT), 255.0))
+        if not architecture.hyper:
+            return [latents]
+        seen = op.Abs(latents) if architecture.magnitudes else latents
+        return [
+            op.Concat(net.hyper_analysis(seen, leaky=architecture.means), op.SpaceToDepth(latents, blocksize=4), axis=1)
+        ]
+
+    inputs = [value("picture", UINT8, [1, 3, "padded_height", "padded_width"])]
+    outputs = [value("latents", FLOAT, [1, "latents", "latent_height", "latent_width"])]
+    return build_model(trace, inputs, outputs, "analysis")
+
+
+def build_synthesis(state: State) -> onnx.ModelProto:
+    """Latents float32 [B, M, h, w] -> picture float32 [B, 3, 16 h, 16 w], about 0..1."""
+
+    def trace(op: Op, latents: Value) -> Sequence[Value]:
+        return [Net(op, state).synthesis(latents)]
+
+    channels = state.array("g_s.0.weight").shape[0]
+    inputs = [value("latents", FLOAT, ["pictures", channels, "latent_height", "latent_width"])]
+    outputs = [value("picture", FLOAT, ["pictures", 3, "padded_height", "padded_width"])]
+    return build_model(trace, inputs, outputs, "synthesis")
+
+
+class Net:
+    """Layers by their names in a state dict, on pictures [B, C, h, w]."""
+
+    def __init__(self, op: Op, state: State) -> None:
+        self.op, self.state = op, state
+
+    def analysis(self, picture: Value) -> Value:
+        """g_a."""
+        for at in (0, 2, 4):
+            picture = self.normalized(self.convolved(picture, f"g_a.{at}", 2), f"g_a.{at + 1}", inverse=False)
+        return self.convolved(picture, "g_a.6", 2)
+
+    def synthesis(self, latents: Value) -> Value:
+        """g_s."""
+        for at in (0, 2, 4):
+            latents = self.normalized(self.expanded(latents, f"g_s.{at}"), f"g_s.{at + 1}", inverse=True)
+        return self.expanded(latents, "g_s.6")
+
+    def hyper_analysis(self, latents: Value, *, leaky: bool) -> Value:
+        """h_a."""
+        op = self.op
+        for at, stride in ((0, 1), (2, 2)):
+            made = self.convolved(latents, f"h_a.{at}", stride)
+            latents = op.LeakyRelu(made, alpha=0.01) if leaky else op.Relu(made)
+        return self.convolved(latents, "h_a.4", 2)
+
+    def convolved(self, picture: Value, name: str, stride: int) -> Value:
+        """A convolution."""
+        return self.product(picture, name, self.state.floats(f"{name}.weight"), self.bias(name), stride)
+
+    def expanded(self, picture: Value, name: str) -> Value:
+        """A transposed convolution of 5x5 at stride 2."""
+        weight = as_convolution(self.state.floats(f"{name}.weight"))
+        product = self.product(picture, name, weight, np.repeat(self.bias(name), 4), 1)
+        return self.op.DepthToSpace(product, blocksize=2, mode="CRD")  # type: ignore[no-any-return]
+
+    def bias(self, name: str) -> Floats:
+        """Of a layer."""
+        return self.state.floats(f"{name}.bias")
+
+    def product(self, picture: Value, name: str, weight: Floats, bias: Floats, stride: int) -> Value:
+        """A convolution by arrays."""
+        size = weight.shape[-1]
+        convolved = self.op.Conv(
+            picture,
+            table(self.op, weight, f"{name}.weight"),
+            table(self.op, bias, f"{name}.bias"),
+            kernel_shape=[size, size],
+            strides=[stride, stride],
+            pads=[size // 2] * 4,
+        )
+        convolved.producer().name = name
+        return convolved  # type: ignore[no-any-return]
+
+    def normalized(self, picture: Value, name: str, *, inverse: bool) -> Value:
+        """GDN, or ReLU where the state has no parameters for one."""
+        op = self.op
+        if f"{name}.beta" not in self.state:
+            return op.Relu(picture)  # type: ignore[no-any-return]
+        gamma, beta = normalization(self.state, name)
+        sums = self.product(op.Mul(picture, picture), name, gamma[:, :, None, None], beta, 1)
+        return (op.Mul if inverse else op.Div)(picture, op.Sqrt(sums))  # type: ignore[no-any-return]
+
+
+def as_convolution(weight: Floats) -> Floats:
+    """Weights [in, out, 5, 5] of a transposed convolution (stride 2, padding 2, output padding 1) as [4 out, in, 3, 3].
+
+    Output 2 m + phase is the sum over inputs m + d, d in -1, 0, 1, times weight 2 - 2 d + phase, where there is one.
+    """
+    inputs, outputs, size, _ = weight.shape
+    if size != 5:
+        raise ValueError(f"expected transposed convolutions of 5x5, found {size}x{size}")
+    wide = np.zeros((inputs, outputs, 6, 6), weight.dtype)
+    wide[:, :, :5, :5] = weight
+    places = np.array([[2 - 2 * d + phase for d in (-1, 0, 1)] for phase in (0, 1)])
+    picked = wide[:, :, places[:, None, :, None], places[None, :, None, :]]  # [in, out, row phase, column phase, 3, 3]
+    return np.ascontiguousarray(picked.transpose(1, 2, 3, 0, 4, 5).reshape(4 * outputs, inputs, 3, 3))
