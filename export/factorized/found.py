@@ -16,7 +16,9 @@ import onnx
 from latentwire.export import measure
 from latentwire.export.adopt import Halves, adopt
 from latentwire.export.errors import ExportError
+from latentwire.export.factorized.grids import grids_of, varying
 from latentwire.export.factorized.layout import Family, Tensors, wider
+from latentwire.export.factorized.onnx_reference import OnnxReference
 from latentwire.export.factorized.reference import Reference
 from latentwire.export.factorized.scaling import Affine, Scaling, as_float, between, standardized
 from latentwire.runtime.contract import Array, ItemContract, OutOfRange
@@ -46,6 +48,7 @@ class Told:
     std: Sequence[float] | float | None = None
     output_range: tuple[float, float] | None = None
     channels: str | None = None
+    dynamic: bool | Sequence[int] = False
     data_range: tuple[float, float] | None = None
     range_margin: float = 0.0
     out_of_range: OutOfRange = "error"
@@ -111,6 +114,8 @@ def find(model: Any, items: Array, held: Array, told: Told, family: Family | Non
     trial = Trial(halves, contract, items[: measure.together(items.shape[1:], SAMPLE)])
     scaling, said = choose(candidates, told, trial)
     layout, axis = with_channels(Tensors(contract, trial.shape, scaling=scaling), trial.latents(scaling), told.channels)
+    if told.dynamic:
+        layout = grids_of(layout, varying(told.dynamic, items.ndim), trial.shapes)
     return Found(reference_of(layout, halves), items, held, (*notes, *halves.notes, *said, *axis))
 
 
@@ -156,8 +161,10 @@ def as_array(normalize: Callable[[Any], Any], items: Array) -> Array:
 
 def reference_of(family: Family, halves: Halves) -> Reference:
     """The networks as they are: torch where a half is a module, ONNX alone where both are files."""
-    if all(isinstance(half, onnx.ModelProto) for half in (halves.encoder, halves.decoder)):
-        raise ExportError("expected torch modules, found ONNX models")
+    if isinstance(halves.encoder, onnx.ModelProto) and isinstance(halves.decoder, onnx.ModelProto):
+        return OnnxReference.of(family, halves.encoder, halves.decoder)
+    if isinstance(halves.encoder, onnx.ModelProto) or isinstance(halves.decoder, onnx.ModelProto):
+        raise ExportError("expected two torch modules or two ONNX models, found one of each: export the module to ONNX")
     from latentwire.export.factorized.torch_reference import TorchReference
 
     return TorchReference.of(family, halves.encoder, halves.decoder)
@@ -226,10 +233,15 @@ class Trial:
         """Of the items."""
         return self._under(scaling).latents(self._items)
 
+    def shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of latents and output for items of that shape."""
+        latents = self._reference.latents(np.resize(self._items, shape))
+        return latents.shape, self._reference.output(latents, shape).shape
+
     def error(self, scaling: Scaling) -> float:
         """Mean squared error with the range scaled to 1; infinite where it is no number."""
         reference = self._under(scaling)
-        restored = reference.output(reference.latents(self._items))
+        restored = reference.output(reference.latents(self._items), self._items.shape)
         restored = restored if self._contract.dtype == "float32" else np.rint(restored)
         error = measure.mse(self._items, restored, self._contract)
         return error if np.isfinite(error) else np.inf

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from latentwire.export.errors import HalfError
 from latentwire.export.graph import OPSET, duplicate
-from latentwire.export.halves.run import Trial
+from latentwire.export.halves.run import Network
 from latentwire.export.halves.tensors import inputs_of
 from latentwire.runtime.contract import Array
 
@@ -86,7 +86,7 @@ def with_open_reshapes(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
 def trouble(model: onnx.ModelProto, role: str, values: Array, wanted: Array) -> str | None:
     """What is wrong with a model, in words that follow "found that"; None if nothing is."""
     try:
-        trial = Trial(model, role)
+        trial = Network(model, role)
         results = {count: trial.each(values, count) for count in (1, 2, len(values))}
     except (HalfError, ValueError) as error:
         return str(error)

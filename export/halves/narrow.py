@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from latentwire.export.assemble import nested_graphs
 from latentwire.export.errors import HalfError
 from latentwire.export.graph import duplicate
-from latentwire.export.halves.run import Trial, examples_for
+from latentwire.export.halves.run import Network, examples_for
 from latentwire.export.halves.tensors import inputs_of
 
 DTYPES = {"to", "dtype"}
@@ -43,7 +43,7 @@ def in_half_precision(half: onnx.ModelProto, role: str) -> onnx.ModelProto:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker and shape inference have classes of their own
         raise HalfError(role, f"the {role} cannot be in half precision: {error}; export without fp16") from error
-    found = Trial(model, role)(examples_for(inputs_of(model)[0], 2))
+    found = Network(model, role)(examples_for(inputs_of(model)[0], 2))
     if not np.isfinite(found).all():
         raise HalfError(role, f"the {role} overflows in half precision: export without fp16")
     return model

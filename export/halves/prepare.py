@@ -24,7 +24,7 @@ from latentwire.export.graph import IR_VERSION, OPSET, duplicate
 from latentwire.export.halves.batch import fixed_batch, for_any_number
 from latentwire.export.halves.legacy import without_foreign
 from latentwire.export.halves.read import read_half
-from latentwire.export.halves.run import Trial, examples_for
+from latentwire.export.halves.run import Network, examples_for
 from latentwire.export.halves.tensors import FLOATS, inputs_of, outputs_of
 from latentwire.export.notes import clean
 from latentwire.runtime.bundle import check_model
@@ -73,7 +73,7 @@ def prepared(
     check_operators(result, role)
     with_float32(result)
     result = named(result, *NAMES[role])
-    trial, count = Trial(given, role), fixed_batch(given)
+    trial, count = Network(given, role), fixed_batch(given)
     values = examples[:TRIED] if examples is not None else examples_for(inputs_of(given)[0], TRIED)
     wanted = trial.each(values, count or 1)
     result = for_any_number(result, role, values, wanted.astype(np.float32))

@@ -14,19 +14,19 @@ GUESSED = 32
 """Length of an axis of which a model says nothing, in trial runs."""
 
 
-class Trial:
+class Network:
     """Runs a model of one input, and takes its first output.
 
     Args:
         model: the model.
-        role: for messages.
+        role: "encoder" or "decoder", for messages.
 
     Raises:
         HalfError: ONNX Runtime cannot load it.
     """
 
     def __init__(self, model: onnx.ModelProto, role: str) -> None:
-        self.role, self.entry = role, inputs_of(model)[0]
+        self.model, self.role, self.entry = model, role, inputs_of(model)[0]
         try:
             self._session = measure.session(model)
         except Exception as error:  # ONNX Runtime has a class for each of its status codes
