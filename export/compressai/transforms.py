@@ -8,8 +8,10 @@ shuffle: the same sums, and ONNX Runtime computes them faster, in int8 too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from latentwire.export.compressai.state import Architecture, Floats, State, normalization
@@ -27,6 +29,7 @@ MAX_SIDE = (1 << 16) - 1
 MAX_PIXELS = 1 << 25
 LIMITS = Limits((MAX_SIDE, MAX_SIDE, (1, 3)), area=3 * MAX_PIXELS)
 SHAPE: Sequence[int | str] = ("height", "width", "channels")
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 def build_prepare() -> onnx.ModelProto:
@@ -173,7 +176,7 @@ class Net:
         return (op.Mul if inverse else op.Div)(picture, op.Sqrt(sums))  # type: ignore[no-any-return]
 
 
-def as_convolution(weight: Floats) -> Floats:
+def as_convolution(weight: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """Weights [in, out, 5, 5] of a transposed convolution (stride 2, padding 2, output padding 1) as [4 out, in, 3, 3].
 
     Output 2 m + phase is the sum over inputs m + d, d in -1, 0, 1, times weight 2 - 2 d + phase, where there is one.

@@ -136,6 +136,8 @@ class Pages:
     heads: Value
     pages: Value
     entries: Value
+    values: Value
+    """int32, what each place stands for."""
     span: int = PAGES
 
     def find(self, op: Op, base: Value, slot: Value) -> tuple[Value, Value, Value]:
@@ -147,8 +149,8 @@ class Pages:
         return op.BitwiseAnd(entry, FREQUENCIES - 1), op.Sub(slot, op.Div(entry, FREQUENCIES)), place
 
     def columns_of(self, op: Op, places: Value) -> Value:
-        """See `rans.Lookup`: the places themselves."""
-        return places
+        """See `rans.Lookup`: symbols int32 [n], `ESCAPE` where it is that."""
+        return op.GatherElements(self.values, places)  # type: ignore[no-any-return]
 
 
 def entries(op: Op, book: Book) -> Value:
@@ -167,7 +169,8 @@ def lookup(op: Op, book: Book) -> Pages:
         for part, name in zip(np.divmod(heads, PLACES), ("book/page", "book/first"), strict=True)
     )
     joined = op.Add(op.Mul(op.Cast(where, to=INT64), PLACES), op.Cast(first, to=INT64))
-    return Pages(joined, op.Cast(table(op, pages, "book/pages"), to=INT64), entries(op, book))
+    values = table(op, book.values, "book/values")
+    return Pages(joined, op.Cast(table(op, pages, "book/pages"), to=INT64), entries(op, book), values)
 
 
 @dataclass(frozen=True)
@@ -217,9 +220,3 @@ class Finder:
 def split(op: Op, found: Value) -> tuple[Value, Value]:
     """(Frequency, start), int64, of entries."""
     return op.BitwiseAnd(found, FREQUENCIES - 1), op.Div(found, FREQUENCIES)
-
-
-def symbols_of(op: Op, book: Book, places: Value) -> tuple[Value, Value]:
-    """(Symbols int32 [n], whether they are escapes) of places int64 [n] that `Pages` found."""
-    values = op.GatherElements(table(op, book.values, "book/values"), places)
-    return values, op.Equal(values, ESCAPE)

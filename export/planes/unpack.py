@@ -29,7 +29,7 @@ from latentwire.export.graph import (
     vector,
     wire,
 )
-from latentwire.export.planes.book import lookup, symbols_of
+from latentwire.export.planes.book import ESCAPE, lookup
 from latentwire.export.planes.identity import cost_of
 from latentwire.export.planes.pack import SYMBOL_LIMIT, blocks
 from latentwire.export.planes.protocol import Known, Plane, PlaneModel
@@ -79,7 +79,7 @@ class Reader:
     """Decodes one plane after the other; a plane that is refused, and all after it, hold zeros."""
 
     def __init__(self, op: Op, model: PlaneModel, parsed: wire.Parsed) -> None:
-        self.op, self.book, self.parsed = op, model.book, parsed
+        self.op, self.parsed = op, parsed
         self.pages = lookup(op, model.book)
         self.states = parsed.states
         self.escaped, complete = self.read_escapes(parsed.body)
@@ -136,10 +136,11 @@ class Reader:
         todo = op.Mul(op.Shape(rows), op.Cast(op.Equal(self.status, 0), to=INT64))
         chosen = op.Cast(op.Slice(rows, [0], todo), to=INT64)
         grid = rans.grid(op, chosen, op.Squeeze(todo, [0]), self.parsed.lanes, filler=0)
-        places, self.states, self.position = rans.decode(
+        decoded, self.states, self.position = rans.decode(
             op, rans.FINE, self.pages, grid, self.states, self.stream, self.position
         )
-        found, escaped = symbols_of(op, self.book, op.Slice(places, [0], op.Max(todo, 1)))
+        found = op.Slice(decoded, [0], op.Max(todo, 1))
+        escaped = op.Equal(found, ESCAPE)
         order, number = escapes.numbered(op, escaped)
         listed = op.Add(op.Cast(order, to=INT64), self.escapes_used)
         self.escapes_used = op.Add(op.Cast(number, to=INT64), self.escapes_used)
