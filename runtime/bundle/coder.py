@@ -12,12 +12,14 @@ import numpy as np
 from latentwire.runtime.bundle.onnxfile import MODEL_FIELDS, wire_fields
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import ManifestError
-from latentwire.runtime.wire import FREQUENCY_SUM, Cost, cost_of_items, cost_of_pictures
+from latentwire.runtime.wire import FREQUENCY_SUM, Cost, cost_of_indices, cost_of_items, cost_of_pictures
 
 PREFIX = "first/"
 """Of the coder's initializers in an assembly, whose first part it is."""
 PICTURES = ("hyper_curve", "hyper_index", "hyper_frequency", "frequency", "gain")
 ITEMS = ("index", "frequency")
+INDICES = ("index_planes", "certain_elements", "least_bits")
+"""Of indices into codebooks the graph's own bounds, from more tables than are read here."""
 QUALITIES = 256
 _INITIALIZER = 5
 _DIMS, _DTYPE, _NAME, _RAW = 1, 2, 8, 9
@@ -39,12 +41,16 @@ def read_cost(model: bytes, where: str, dimensions: int) -> Cost | None:
         ManifestError: this is no ONNX file, or its tables are not those of a coder.
     """
     tensors = _tensors(model, where)
-    names = PICTURES if "hyper_index" in tensors else ITEMS
+    names = PICTURES if "hyper_index" in tensors else INDICES if "index_planes" in tensors else ITEMS
     if not all(name in tensors for name in names):
         return None
     tables = {name: _array(tensors[name], f"{where}, table {name!r}") for name in names}
     if dimensions != (3 if names is PICTURES else 1):
         return None
+    if names is INDICES:
+        certain, least = (tables[name] for name in INDICES[1:])
+        _check_bounds(certain, least, where)
+        return cost_of_indices(certain, least)
     if names is ITEMS:
         index, frequency = (tables[name] for name in ITEMS)
         _check_rows(index, frequency, where)
@@ -64,6 +70,14 @@ def _check_rows(rows: Array, table: Array, where: str) -> None:
         raise ManifestError(f"{where}: expected a coder's tables that fit each other, found rows that are not there")
 
 
+def _check_bounds(certain: Array, least: Array, where: str) -> None:
+    """Bounds of what an item takes are numbers [256], none of them negative and some of them not 0."""
+    if not all(part.shape == (QUALITIES,) and 0 <= part.min() <= part.max() < 1 << 31 for part in (certain, least)):
+        raise ManifestError(f"{where}: expected what an item takes at {QUALITIES} qualities, found other numbers")
+    if not certain.all():
+        raise ManifestError(f"{where}: expected items of one index or more at every quality, found none")
+
+
 def _tensors(model: bytes, where: str) -> dict[str, memoryview]:
     """The initializers that may be the coder's, by name without prefix, not yet read."""
     found = {}
@@ -75,7 +89,7 @@ def _tensors(model: bytes, where: str) -> dict[str, memoryview]:
             if field.number == _INITIALIZER and isinstance(field.value, memoryview):
                 name = next((part.text for part in wire_fields(field.value, where) if part.number == _NAME), "")
                 name = name.removeprefix(PREFIX)
-                if name in PICTURES or name in ITEMS:
+                if name in (*PICTURES, *ITEMS, *INDICES):
                     found[name] = field.value
     return found
 

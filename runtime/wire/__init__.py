@@ -3,14 +3,17 @@
 from latentwire.runtime.wire.cost import (
     BYTE_UNITS,
     FREQUENCY_SUM,
+    ITEMS_LOW,
     LANE_ELEMENTS,
     LANE_UNITS,
     LEAST_LANE_BYTES,
     MAX_STEPS,
     MOST_LANES,
     Cost,
+    cost_of_indices,
     cost_of_items,
     cost_of_pictures,
+    least_units,
 )
 from latentwire.runtime.wire.envelope import HEADER, MAX_FIELD, MAX_SEQUENCE, Envelope, Notes
 from latentwire.runtime.wire.mosaic import MAX_PIXELS, Hole, Mosaic, TiledPicture, decode_tiles, raise_first
@@ -65,6 +68,7 @@ __all__ = [
     "DEFAULT_TILE",
     "FREQUENCY_SUM",
     "HEADER",
+    "ITEMS_LOW",
     "LANE_ELEMENTS",
     "LANE_UNITS",
     "LEAST_LANE_BYTES",
@@ -101,6 +105,7 @@ __all__ = [
     "TiledPicture",
     "check_packet",
     "check_tiling",
+    "cost_of_indices",
     "cost_of_items",
     "cost_of_pictures",
     "decode_tiles",
@@ -108,6 +113,7 @@ __all__ = [
     "encode_tiles",
     "frame",
     "is_packet",
+    "least_units",
     "parse_header",
     "parse_tile",
     "raise_first",

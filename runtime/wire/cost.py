@@ -154,6 +154,22 @@ def cost_of_items(index: Table, frequency: Table) -> Cost:
     )
 
 
+def cost_of_indices(certain: Table, least: Table) -> Cost:
+    """Of indices into codebooks: every position is an item, whose indices are all coded, rare ones in three elements.
+
+    Args:
+        certain: [256], indices that an item has at each quality.
+        least: [256], bits that they take at least, in 1/256, by any row of the tables that they may have.
+    """
+    return Cost(
+        blocks=(1,),
+        coded=_whole(certain),
+        least=_whole(least),
+        elements=3 * int(certain.max()),
+        lane_bytes=int(np.ceil(1.125 * ITEMS_IDEAL)) + _SLACK,
+    )
+
+
 def cost_of_pictures(curve: Table, index: Table, hyper_frequency: Table, frequency: Table, latents: int) -> Cost:
     """Of pictures [H, W, C]: hyper-latents are coded for certain, latents may all be left out.
 
