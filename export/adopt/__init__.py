@@ -8,19 +8,50 @@ from typing import TYPE_CHECKING
 from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from latentwire.export.adopt.choose import choose_items
     from latentwire.export.adopt.data import read_data
-    from latentwire.export.adopt.door import Halves, adopt, check_halves
+    from latentwire.export.adopt.door import Halves, adopt, check_halves, to_halves
+    from latentwire.export.adopt.find import find_parts
+    from latentwire.export.adopt.half import Choice, Half
+    from latentwire.export.adopt.outputs import Leaf, follow, leaves, parse
 
-__all__ = ["Halves", "adopt", "check_halves", "read_data"]
+__all__ = [
+    "Choice",
+    "Half",
+    "Halves",
+    "Leaf",
+    "adopt",
+    "check_halves",
+    "choose_items",
+    "find_parts",
+    "follow",
+    "leaves",
+    "parse",
+    "read_data",
+    "to_halves",
+]
 
 __getattr__ = lazy_names(
     __name__,
     {
+        "choose": ("choose_items",),
         "data": ("read_data",),
         "door": (
             "Halves",
             "adopt",
             "check_halves",
+            "to_halves",
+        ),
+        "find": ("find_parts",),
+        "half": (
+            "Choice",
+            "Half",
+        ),
+        "outputs": (
+            "Leaf",
+            "follow",
+            "leaves",
+            "parse",
         ),
     },
 )

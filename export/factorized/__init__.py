@@ -5,19 +5,30 @@ from typing import TYPE_CHECKING
 from latentwire.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from latentwire.export.factorized.codec import export_codec
+    from latentwire.export.factorized.codec import (
+        GOLDEN_ITEMS,
+        GOLDEN_VALUES,
+        export_codec,
+        fitting,
+        some_latents,
+        split,
+    )
     from latentwire.export.factorized.family import FactorizedFamily, FactorizedRun
     from latentwire.export.factorized.fit import COLUMNS, RAREST, ZERO, cluster, count_symbols, entropy
+    from latentwire.export.factorized.found import Told, Trial, choose, contract_of, inside, scalings
+    from latentwire.export.factorized.judge import make_transforms
     from latentwire.export.factorized.layout import Dense, Family, Tensors
     from latentwire.export.factorized.reference import Reference
-    from latentwire.export.factorized.scaling import Affine, Scaling
+    from latentwire.export.factorized.scaling import Affine, Scaling, as_float
     from latentwire.export.factorized.tables import CodecTables
     from latentwire.export.factorized.torch_reference import TorchReference
     from latentwire.export.factorized.transforms import Analysis, Synthesis
-    from latentwire.export.factorized.verify import read_tables
+    from latentwire.export.factorized.verify import ItemVerifier, read_tables, unrounded
 
 __all__ = [
     "COLUMNS",
+    "GOLDEN_ITEMS",
+    "GOLDEN_VALUES",
     "RAREST",
     "ZERO",
     "Affine",
@@ -27,22 +38,42 @@ __all__ = [
     "FactorizedFamily",
     "FactorizedRun",
     "Family",
+    "ItemVerifier",
     "Reference",
     "Scaling",
     "Synthesis",
     "Tensors",
+    "Told",
     "TorchReference",
+    "Trial",
+    "as_float",
+    "choose",
     "cluster",
+    "contract_of",
     "count_symbols",
     "entropy",
     "export_codec",
+    "fitting",
+    "inside",
+    "make_transforms",
     "read_tables",
+    "scalings",
+    "some_latents",
+    "split",
+    "unrounded",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        "codec": ("export_codec",),
+        "codec": (
+            "GOLDEN_ITEMS",
+            "GOLDEN_VALUES",
+            "export_codec",
+            "fitting",
+            "some_latents",
+            "split",
+        ),
         "family": (
             "FactorizedFamily",
             "FactorizedRun",
@@ -55,6 +86,15 @@ __getattr__ = lazy_names(
             "count_symbols",
             "entropy",
         ),
+        "found": (
+            "Told",
+            "Trial",
+            "choose",
+            "contract_of",
+            "inside",
+            "scalings",
+        ),
+        "judge": ("make_transforms",),
         "layout": (
             "Dense",
             "Family",
@@ -64,6 +104,7 @@ __getattr__ = lazy_names(
         "scaling": (
             "Affine",
             "Scaling",
+            "as_float",
         ),
         "tables": ("CodecTables",),
         "torch_reference": ("TorchReference",),
@@ -71,6 +112,10 @@ __getattr__ = lazy_names(
             "Analysis",
             "Synthesis",
         ),
-        "verify": ("read_tables",),
+        "verify": (
+            "ItemVerifier",
+            "read_tables",
+            "unrounded",
+        ),
     },
 )
