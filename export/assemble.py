@@ -69,7 +69,7 @@ def with_prefix(piece: onnx.ModelProto, prefix: str, keep: set[str]) -> onnx.Gra
     graph = duplicate(piece).graph
     for nested in nested_graphs(graph):
         for node in nested.node:
-            node.name = f"{prefix}/{node.name}"
+            node.name = node.name and f"{prefix}/{node.name}"  # none stays none: two of one name are no model
             node.input[:] = [name if not name or name in keep else f"{prefix}/{name}" for name in node.input]
             node.output[:] = [name if not name or name in keep else f"{prefix}/{name}" for name in node.output]
         for entry in (*nested.input, *nested.output, *nested.value_info, *nested.initializer):
