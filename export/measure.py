@@ -167,5 +167,5 @@ def rate_point(
     for part, source in zip(batches(latents, size), batches(items, size), strict=True):
         packet = coder.packet(part, source.shape, quality)
         length += len(packet)
-        restored.append(synthesis.run(None, {"latents": coder.restore(packet)["latents"]})[0])
+        restored.append(run_known(synthesis, coder.restore(packet)))
     return RatePoint(quality, 8 * length / len(items), mse(items, np.concatenate(restored), contract))

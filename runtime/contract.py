@@ -98,6 +98,8 @@ class ItemContract(Record):
         """Whether one item is a picture uint8 [H, W, C] of any size, C 1 or 3."""
         if self.dtype != "uint8" or len(self.shape) != 3 or not all(isinstance(axis, str) for axis in self.shape[:2]):
             return False
+        if self.shape[0] == ITEMS_AXIS:
+            return False
         channels = self.shape[2]
         return not isinstance(channels, str) and set(_lengths(channels)) <= {1, 3}
 

@@ -47,6 +47,7 @@ def export_codec(
     std: Sequence[float] | None = None,
     output_range: tuple[float, float] | None = None,
     channels: str | None = None,
+    dynamic: bool | Sequence[int] = False,
     data_range: tuple[float, float] | None = None,
     range_margin: float = RANGE_MARGIN,
     out_of_range: OutOfRange = "error",
@@ -80,6 +81,8 @@ def export_codec(
         output_range: where the decoder's output lies; if None it is as the encoder's input, or found.
         channels: "first" or "last": which axis of latents the channels are, whose positions share a table; if None the
             one that takes fewer bits.
+        dynamic: the axes of items that vary from packet to packet, for networks that take any size: True for all behind
+            the channels of [N, C, ...], or which, such as (1,) for windows [N, T, C].
         data_range: smallest and largest value of items; if None the whole range of integers, and of floats what the
             calibration items have.
         range_margin: of floats without ``data_range``: the codec takes values that lie beyond the smallest and largest
@@ -105,7 +108,7 @@ def export_codec(
         ParityError: the finished bundle fails its own verification.
     """
     check_precisions(precisions)
-    told = Told(latent, input_range, mean, std, output_range, channels, data_range, range_margin, out_of_range)
+    told = Told(latent, input_range, mean, std, output_range, channels, dynamic, data_range, range_margin, out_of_range)
     items, notes = read_data(data, cast=cast)
     if holdout is not None:
         holdout, _ = read_data(holdout, cast=cast)

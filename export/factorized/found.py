@@ -16,7 +16,7 @@ import onnx
 from latentwire.export import measure
 from latentwire.export.adopt import Halves, adopt
 from latentwire.export.errors import ExportError
-from latentwire.export.factorized.grids import grids_of, varying
+from latentwire.export.factorized.grids import COMMON_BLOCK, filled, grids_of, varying
 from latentwire.export.factorized.layout import Family, Tensors, wider
 from latentwire.export.factorized.onnx_reference import OnnxReference
 from latentwire.export.factorized.reference import Reference
@@ -110,12 +110,15 @@ def find(model: Any, items: Array, held: Array, told: Told, family: Family | Non
         halves = adopt(model, as_array(family.normalize, items[:4]), latent=told.latent)
         return Found(reference_of(family, halves), items, held, (*notes, *halves.notes))
     candidates = list(scalings(told, contract.dtype, seen, items))
-    halves = adopt(model, candidates[0].into(as_float(items[:4])), latent=told.latent)
-    trial = Trial(halves, contract, items[: measure.together(items.shape[1:], SAMPLE)])
+    axes = varying(told.dynamic, items.ndim) if told.dynamic else ()
+    sample = filled(items[:SAMPLE], axes, COMMON_BLOCK)
+    sample = sample[: max(2, measure.together(sample.shape[1:], SAMPLE))]
+    halves = adopt(model, candidates[0].into(as_float(sample[:4])), latent=told.latent)
+    trial = Trial(halves, contract, sample)
     scaling, said = choose(candidates, told, trial)
     layout, axis = with_channels(Tensors(contract, trial.shape, scaling=scaling), trial.latents(scaling), told.channels)
-    if told.dynamic:
-        layout = grids_of(layout, varying(told.dynamic, items.ndim), trial.shapes)
+    if axes:
+        layout = grids_of(layout, axes, trial.shapes)
     return Found(reference_of(layout, halves), items, held, (*notes, *halves.notes, *said, *axis))
 
 
@@ -296,8 +299,8 @@ def with_channels(layout: Tensors, latents: Array, told: str | None) -> tuple[Te
     found = last if nats(last, latents) < nats(first, latents) - CLEARER else first
     axis = "last" if found is last else "first"
     return found, [
-        f"latents {list(layout.latents)} are {found.channels} channels along the {axis} axis, each with a table over "
-        f"{found.places} positions"
+        f"latents {list(layout.latents)} are {found.channels} channels along the {axis} axis, whose positions share a "
+        "table each"
     ]
 
 

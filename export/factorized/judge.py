@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from latentwire.export import measure, quantize
+from latentwire.export.factorized.grids import finished, whole
 from latentwire.export.factorized.layout import Family
 from latentwire.export.factorized.reference import Reference
 from latentwire.export.factorized.verify import MSE_LIMIT, RATE_LIMIT
@@ -36,11 +37,12 @@ def make_transforms(
     reference: Reference, coder: measure.Coder, items: Array, held: Array, latents: Array, precisions: Sequence[str]
 ) -> Transforms:
     """Export both transforms and derive the other precisions."""
+    family, items = reference.family, whole(reference.family, items)
     analysis, synthesis = reference.analysis(items), reference.synthesis(latents)
     result = Transforms({"fp32": analysis}, {"fp32": synthesis})
     if "int8" in precisions:
         sample = items[:: max(1, len(items) // INT8_CALIBRATION)]
-        judge = Judge(reference.family, coder, analysis, synthesis, held)
+        judge = Judge(family, coder, analysis, synthesis, held)
         encoder = quantize.fit_int8(analysis, sample, judge.analysis_loss, "analysis")
         decoder = quantize.fit_int8(synthesis, judge.decoded_latents(sample), judge.synthesis_loss, "synthesis")
         result.analysis["int8"], result.synthesis["int8"] = encoder.model, decoder.model
@@ -48,6 +50,8 @@ def make_transforms(
     if "fp16" in precisions:
         half = reference.in_half()
         result.analysis["fp16"], result.synthesis["fp16"] = half.analysis(items), half.synthesis(latents)
+    for role, models in (("analysis", result.analysis), ("synthesis", result.synthesis)):
+        models |= {variant: finished(family, model, role) for variant, model in models.items()}
     return result
 
 
@@ -58,7 +62,7 @@ class Judge:
         self, family: Family, coder: measure.Coder, analysis: onnx.ModelProto, synthesis: onnx.ModelProto, items: Array
     ) -> None:
         self.family, self.coder, self.items = family, coder, items
-        self.analysis, self.synthesis = measure.session(analysis), measure.session(synthesis)
+        self.analysis, self.synthesis = self._session(analysis, "analysis"), self._session(synthesis, "synthesis")
         self.latents = measure.run_batched(self.analysis, "input", items)
         self.base = {q: self.point(self.latents, self.synthesis, q) for q in (DEFAULT_QUALITY, 255)}
 
@@ -85,8 +89,11 @@ class Judge:
 
     def analysis_loss(self, model: onnx.ModelProto) -> float:
         """Loss of an int8 analysis transform in front of the fp32 synthesis transform."""
-        return self.loss(measure.run_batched(measure.session(model), "input", self.items), self.synthesis)
+        return self.loss(measure.run_batched(self._session(model, "analysis"), "input", self.items), self.synthesis)
 
     def synthesis_loss(self, model: onnx.ModelProto) -> float:
         """Loss of an int8 synthesis transform behind the fp32 analysis transform."""
-        return self.loss(self.latents, measure.session(model))
+        return self.loss(self.latents, self._session(model, "synthesis"))
+
+    def _session(self, model: onnx.ModelProto, role: str) -> Any:
+        return measure.session(finished(self.family, model, role))

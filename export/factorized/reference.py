@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +35,8 @@ class Reference(ABC):
         """Latents of items [N, ...], as the encoder lays them out."""
 
     @abstractmethod
-    def output(self, latents: Array) -> Floats:
-        """Items [N, ...] from latents, in the contract's units, before they are rounded to whole numbers."""
+    def output(self, latents: Array, shape: Sequence[int]) -> Floats:
+        """Items of a shape [N, ...] from latents, in the contract's units, before they are rounded to whole numbers."""
 
     @abstractmethod
     def rows(self, latents: Array) -> Floats:
@@ -54,7 +55,7 @@ class Reference(ABC):
 
     @abstractmethod
     def analysis(self, items: Array) -> onnx.ModelProto:
-        """The analysis piece, input -> latents; ``items`` are two or more examples."""
+        """The analysis piece, input -> latents; ``items`` are two or more examples, of `whole` blocks."""
 
     @abstractmethod
     def synthesis(self, latents: Array) -> onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from latentwire.export import measure
+from latentwire.export.factorized.grids import cut, whole
 from latentwire.export.factorized.layout import Family, wanted
 from latentwire.export.factorized.reference import Floats, Reference
 from latentwire.export.factorized.transforms import Analysis, Synthesis, to_onnx
@@ -52,11 +53,11 @@ class TorchReference(Reference):
 
     def latents(self, items: Array) -> Floats:
         """See `Reference`."""
-        return self._run(Analysis(self.family, self.encoder), items)
+        return self._run(Analysis(self.family, self.encoder), whole(self.family, items))
 
-    def output(self, latents: Array) -> Floats:
+    def output(self, latents: Array, shape: Sequence[int]) -> Floats:
         """See `Reference`."""
-        return self._run(lambda part: self.family.scale(self.decoder(part)), latents)
+        return cut(self.family, self._run(lambda part: self.family.scale(self.decoder(part)), latents), shape)
 
     def rows(self, latents: Array) -> Floats:
         """See `Reference`."""
@@ -68,7 +69,7 @@ class TorchReference(Reference):
         size = measure.together(items.shape[1:])
         for source, part in zip(measure.batches(items, size), measure.batches(latents, size), strict=True):
             with torch.no_grad():
-                error = self.decoder(torch.tensor(part)) - wanted(self.family, torch.tensor(source))
+                error = self.decoder(torch.tensor(part)) - wanted(self.family, torch.tensor(whole(self.family, source)))
             total += float(error.double().square().sum())
         return total / len(self.rows(latents))
 

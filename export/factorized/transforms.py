@@ -6,6 +6,7 @@ import onnx
 import torch
 from torch import nn
 
+from latentwire.export.errors import ExportError
 from latentwire.export.factorized.layout import Family
 from latentwire.export.notes import name_axes
 from latentwire.export.transforms import trace
@@ -52,8 +53,23 @@ def to_onnx(module: nn.Module, example: torch.Tensor, family: Family, role: str)
         ExportError: torch cannot export the module; the message names it.
     """
     source, result = ("input", "latents") if role == "analysis" else ("latents", "output")
-    declared = family.contract.shape if role == "analysis" else family.latent_shape
-    axes = {i: torch.export.Dim(str(name), min=1) for i, name in enumerate(declared) if isinstance(name, str)}
+    declared, returned = family.contract.shape, family.latent_shape
+    if role == "synthesis":
+        declared, returned = returned, declared
+    # Sizes that networks take are multiples of something, which torch finds out; any number of items is taken.
+    axes = {
+        at: torch.export.Dim.AUTO if at else torch.export.Dim(str(name), min=1)
+        for at, name in enumerate(declared)
+        if isinstance(name, str)
+    }
     model = trace(module, [example], [axes], [source], result, role)
-    name_axes(model.graph.output[0], family.contract.shape if role == "synthesis" else family.latent_shape)
+    found = model.graph.input[0].type.tensor_type.shape.dim
+    fixed = [declared[at] for at in axes if found[at].HasField("dim_value")]
+    if fixed:
+        raise ExportError(
+            f"expected a {role} transform of any size, found one that torch exports for a single length of "
+            f"{' and '.join(map(str, fixed))}: leave dynamic= out, or compute sizes from tensors' shapes in it"
+        )
+    name_axes(model.graph.input[0], declared)
+    name_axes(model.graph.output[0], returned)
     return model
