@@ -8,6 +8,7 @@ is bound anew, to what is registered, at every call.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import functools
 import types
@@ -22,6 +23,17 @@ from latentwire.export.adopt.outputs import Path, follow
 MOST_NESTED = 4
 
 
+@contextlib.contextmanager
+def unvalidated() -> Iterator[None]:
+    """Torch's distributions without a look at their arguments' values, which no exporter can follow."""
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+
+
 class Method(nn.Module):
     """A method of a module as a module."""
 
@@ -31,7 +43,8 @@ class Method(nn.Module):
 
     def forward(self, values: torch.Tensor) -> Any:
         """Whatever the method returns."""
-        return getattr(self.model, self.method)(values)
+        with unvalidated():
+            return getattr(self.model, self.method)(values)
 
 
 class Function(nn.Module):
@@ -53,7 +66,9 @@ class Function(nn.Module):
 
     def forward(self, values: torch.Tensor) -> Any:
         """Whatever the function returns."""
-        return rebound(self.function, {key: self._registered(name) for key, name in self.names.items()})(values)
+        function = rebound(self.function, {key: self._registered(name) for key, name in self.names.items()})
+        with unvalidated():
+            return function(values)
 
     def _registered(self, name: str) -> Any:
         return self.modules_of[name] if name in self.modules_of else getattr(self, name)
@@ -71,7 +86,8 @@ class Chosen(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Float32 [N, ...] -> the tensor [N, ...]."""
-        output = self.network(values)
+        with unvalidated():
+            output = self.network(values)
         chosen = follow(output, self.path) if self.choose is None else self.choose(output)
         if self.choose is not None and not isinstance(chosen, torch.Tensor):
             chosen = follow(chosen, self.path)
