@@ -8,14 +8,14 @@ error can be made up for by the weights that are rounded after it, as far as the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import InferenceSession
+from onnxruntime import InferenceSession, SessionOptions
 
 from latentwire.export.graph import duplicate
 from latentwire.runtime.contract import Array
@@ -28,6 +28,12 @@ LARGEST = 64
 """Magnitude of a 7-bit weight, as ONNX Runtime's quantizer reduces the range."""
 ELEMENTS = 1 << 22
 """Elements of a layer's input patches that are looked at in one run, at most."""
+TOTAL = 1 << 25
+"""The same, in all runs together; of values whose range is looked for too."""
+LEAST = 1 << 14
+"""The same, in one run, at least."""
+MOMENTS = 1 << 26
+"""Elements of all moments together: 512 MiB."""
 WIDEST = 4096
 """Inputs of one output that moments are kept of, at most: they are a matrix, 128 MiB then. Wider layers are rounded."""
 DAMPING = 0.01
@@ -50,22 +56,76 @@ class Observed:
 
 def observe(model: onnx.ModelProto, quantized: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]]) -> Observed:
     """Run a float model and note what its quantized twin has to represent."""
-    ranges = quantizers(quantized)
-    weights = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    return watch(model, quantizers(quantized), feeds)
+
+
+def watch(
+    model: onnx.ModelProto, ranges: Mapping[str, tuple[float, int]], feeds: Sequence[Mapping[str, Array]]
+) -> Observed:
+    """Run a float model and note what bytes of some values lose, and what its linear layers are given.
+
+    Args:
+        model: float.
+        ranges: scale and zero point of the values that become bytes.
+        feeds: {input: array} for each run.
+    """
+    weights = {entry.name: tuple(entry.dims) for entry in model.graph.initializer}
     linear = [node for node in model.graph.node if node.op_type in LINEAR and node.input[1] in weights]
-    layers = [node for node in linear if inputs_of_one(node, weights[node.input[1]].shape) <= WIDEST]
-    told = with_outputs(model, {*ranges, *(node.input[0] for node in layers)})
-    names = [entry.name for entry in told.graph.output]
-    session = InferenceSession(told.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = Observed()
-    for feed in feeds:
-        values = dict(feed) | dict(zip(names, session.run(names, dict(feed)), strict=True))
+    layers = narrowest(linear, weights)
+    names = [*ranges, *(node.input[0] for node in layers)]
+    found, elements = Observed(), max(TOTAL // max(1, len(feeds)), LEAST)
+    for values in runs(model, names, feeds):
         for name, (scale, zero) in ranges.items():
-            found.errors[name] = found.errors.get(name, 0) + range_errors(values[name], scale, zero)
+            errors = range_errors(thinned_values(values[name], elements), scale, zero)
+            found.errors[name] = found.errors.get(name, 0) + errors
         for node in layers:
-            seen = patches(values[node.input[0]], node, weights[node.input[1]].shape).astype(np.float64)
+            shape = weights[node.input[1]]
+            seen = patches(values[node.input[0]], node, shape, min(elements, ELEMENTS)).astype(np.float64)
             # One product a group: NumPy hands those to BLAS, not a stack of transposed ones.
             found.moments[node.name] = found.moments.get(node.name, 0) + np.stack([rows.T @ rows for rows in seen])
+    return found
+
+
+def narrowest(linear: Sequence[onnx.NodeProto], weights: Mapping[str, Sequence[int]]) -> list[onnx.NodeProto]:
+    """The layers whose moments are kept, in the graph's order: narrow ones first, as long as there is room."""
+    kept, room = set(), MOMENTS
+    for node in sorted(linear, key=lambda node: inputs_of_one(node, weights[node.input[1]])):
+        width, groups = inputs_of_one(node, weights[node.input[1]]), groups_of(node)
+        room -= groups * width * width
+        if width > WIDEST or room < 0:
+            break
+        kept.add(node.name)
+    return [node for node in linear if node.name in kept]
+
+
+def runs(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[Mapping[str, Array]]
+) -> Iterator[dict[str, Array]]:
+    """The float values of those names, inputs among them, for each run of a model."""
+    told = with_outputs(model, set(names))
+    outputs = [entry.name for entry in told.graph.output if entry.name in set(names)]
+    options = SessionOptions()
+    options.log_severity_level = 3
+    session = InferenceSession(told.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for feed in feeds:
+        yield dict(feed) | dict(zip(outputs, session.run(outputs, dict(feed)) if outputs else [], strict=True))
+
+
+def extremes(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[Mapping[str, Array]]
+) -> dict[str, tuple[Array, Array]]:
+    """Smallest and largest value of each channel (axis 1) of the values of those names, float32 [C] each."""
+    found: dict[str, tuple[Array, Array]] = {}
+    for values in runs(model, names, feeds):
+        for name in names:
+            value = values[name].astype(np.float32)
+            axes = tuple(axis for axis in range(value.ndim) if axis != 1)
+            low, high = value.min(axes), value.max(axes)
+            if name in found and found[name][0].shape == low.shape:
+                low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])
+            elif name in found:  # axis 1 is no channel, its length is free
+                low, high = min(low.min(), found[name][0].min()), max(high.max(), found[name][1].max())
+            found[name] = np.atleast_1d(low), np.atleast_1d(high)
     return found
 
 
@@ -77,6 +137,11 @@ def quantizers(quantized: onnx.ModelProto) -> dict[str, tuple[float, int]]:
         for node in quantized.graph.node
         if node.op_type == "QuantizeLinear"
     }
+
+
+def groups_of(node: onnx.NodeProto) -> int:
+    """A convolution's groups; 1 for other layers."""
+    return next((int(entry.i) for entry in node.attribute if entry.name == "group"), 1)
 
 
 def with_outputs(model: onnx.ModelProto, names: set[str]) -> onnx.ModelProto:
@@ -116,10 +181,15 @@ def inputs_of_one(node: onnx.NodeProto, shape: Sequence[int]) -> int:
     return shape[1] if transposed(node) else shape[-2]
 
 
-def patches(value: Array, node: onnx.NodeProto, shape: Sequence[int]) -> Array:
-    """What the weights of a linear layer are multiplied with: [groups, n, K] of an input and a weight's shape."""
+def patches(value: Array, node: onnx.NodeProto, shape: Sequence[int], elements: int = ELEMENTS) -> Array:
+    """What the weights of a linear layer are multiplied with: [groups, n, K] of an input and a weight's shape.
+
+    Every so-manieth patch if all would have more than that many elements: they are chosen before they are copied,
+    since a kernel multiplies the size of what it is moved over.
+    """
     if node.op_type != "Conv":
-        return thinned(value.reshape(1, -1, value.shape[-1]))
+        rows = value.reshape(-1, value.shape[-1])
+        return rows[None, :: -(-rows.size // elements)]
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     rank = len(shape) - 2
     margins = attributes.get("pads", [0] * 2 * rank)
@@ -129,17 +199,17 @@ def patches(value: Array, node: onnx.NodeProto, shape: Sequence[int]) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=tuple(range(2, 2 + rank)))
     strides = attributes.get("strides", [1] * rank)
     kept: list[Any] = [..., *(slice(None, None, step) for step in (*strides, *dilations))]
-    windows = windows[tuple(kept)]
-    groups = attributes.get("group", 1)
-    # [N, C, positions..., kernel...] to [groups, N, positions..., C / groups, kernel...]
-    split = windows.reshape(len(value), groups, -1, *windows.shape[2:])
-    order = (1, 0, *range(3, 3 + rank), 2, *range(3 + rank, 3 + 2 * rank))
-    return thinned(split.transpose(order).reshape(groups, -1, inputs_of_one(node, shape)))
+    windows = np.moveaxis(windows[tuple(kept)], 1, 1 + rank)  # [N, positions..., C, kernel...]
+    places = windows.shape[: 1 + rank]
+    count, width = int(np.prod(places)), int(np.prod(windows.shape[1 + rank :]))
+    chosen = np.arange(0, count, max(1, -(-count * width // elements)))
+    rows = windows[np.unravel_index(chosen, places)]  # [n, C, kernel...]
+    return np.moveaxis(rows.reshape(len(rows), groups_of(node), inputs_of_one(node, shape)), 0, 1)
 
 
-def thinned(rows: Array) -> Array:
-    """Every so-manieth row of [groups, n, K], so that there are no more than `ELEMENTS`."""
-    return rows[:, :: -(-rows.size // ELEMENTS)]
+def thinned_values(values: Array, elements: int) -> Array:
+    """Every so-manieth of some values, flat, so that there are no more than that many."""
+    return values.reshape(-1)[:: max(1, -(-values.size // elements))]
 
 
 def refine_weights(quantized: onnx.ModelProto, model: onnx.ModelProto, found: Observed) -> None:

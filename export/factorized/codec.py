@@ -131,7 +131,7 @@ def export_codec(
         "held_out_items": len(held),
         "table_excess_over_entropy": round(fitted.clustering_loss, 6),
         "layers_kept_float": {role: list(layers) for role, layers in transforms.float_layers.items()},
-        **({"notes": list(notes)} if notes else {}),
+        **({"notes": [*notes, *transforms.notes]} if notes or transforms.notes else {}),
     }
     return publish(
         out,

@@ -25,12 +25,22 @@ class Transforms:
     """The two transforms as ONNX, by variant.
 
     Attributes:
-        float_layers: by role, which modules stayed float in its int8 variant.
+        float_layers: by role, which modules stayed float in its int8 variant, or all where it has none.
+        notes: what is to be said of them.
     """
 
     analysis: dict[str, onnx.ModelProto]
     synthesis: dict[str, onnx.ModelProto]
     float_layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add_int8(self, role: str, found: quantize.Quantized) -> None:
+        """Take an int8 variant, if there is one, and what is to be said of it."""
+        if found.model is not None:
+            (self.analysis if role == "analysis" else self.synthesis)["int8"] = found.model
+        self.float_layers[role] = found.float_layers
+        if found.note:
+            self.notes.append(found.note)
 
 
 def make_transforms(
@@ -43,10 +53,9 @@ def make_transforms(
     if "int8" in precisions:
         sample = items[:: max(1, len(items) // INT8_CALIBRATION)]
         judge = Judge(family, coder, analysis, synthesis, held)
-        encoder = quantize.fit_int8(analysis, sample, judge.analysis_loss, "analysis")
-        decoder = quantize.fit_int8(synthesis, judge.decoded_latents(sample), judge.synthesis_loss, "synthesis")
-        result.analysis["int8"], result.synthesis["int8"] = encoder.model, decoder.model
-        result.float_layers.update(analysis=encoder.float_layers, synthesis=decoder.float_layers)
+        result.add_int8("analysis", quantize.fit_int8(analysis, sample, judge.analysis_loss, "analysis"))
+        decoded = judge.decoded_latents(sample)
+        result.add_int8("synthesis", quantize.fit_int8(synthesis, decoded, judge.synthesis_loss, "synthesis"))
     if "fp16" in precisions:
         half = reference.in_half()
         result.analysis["fp16"], result.synthesis["fp16"] = half.analysis(items), half.synthesis(latents)

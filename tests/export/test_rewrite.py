@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from latentwire.export.rewrite import smallest, untransposed
 from latentwire.export.transforms import trace
 
-CHANGED = {"Conv", "DepthToSpace", "Reshape", "Transpose", "Slice", "Shape", "Concat", "Mul"}
+CHANGED = {"Conv", "Reshape", "Transpose", "Slice", "Shape", "Concat", "Mul"}
 
 
 def kinds(model: onnx.ModelProto) -> set[str]:
@@ -76,7 +76,7 @@ def test_any_transposed_convolution_is_a_convolution(drawn):
     model = layer(weight, bias, channels=len(weight), **attributes)
     try:
         (wanted,) = outputs(model, value)
-    except Exception:  # noqa: BLE001 - nothing would be left of the output: no layer
+    except Exception:  # nothing would be left of the output: no layer
         return
     if wanted.size == 0:
         return
@@ -127,10 +127,11 @@ def test_activations_stand_behind_the_convolution():
     value = torch.randn(2, 4, 3, 5)
     model = trace(net.eval(), [value], [{0: torch.export.Dim("n", min=1)}], ["x"], "y", "net")
     changed = untransposed(model)
+    moves = {"Reshape", "Transpose", "Slice"}
     order = [node.op_type for node in changed.graph.node]
-    assert order[:5] == ["Conv", "Clip", "Tanh", "DepthToSpace", "Slice"]
-    assert order[5:9] == ["Conv", "DepthToSpace", "Slice", "PRelu"]
-    assert order[9:14] == ["Conv", "DepthToSpace", "Slice", "Sigmoid", "Mul"]
+    firm = [kind for at, kind in enumerate(order) if kind not in moves or order[at - 1] not in moves]
+    assert firm == ["Conv", "Clip", "Tanh", "Transpose", "Conv", "Transpose", "PRelu", "Conv", "Transpose", "Sigmoid",
+                    "Mul", "Conv", "Transpose"]  # fmt: skip
     assert changed.graph.output[0].name == "y"
     np.testing.assert_allclose(outputs(changed, value.numpy())[0], outputs(model, value.numpy())[0], atol=1e-5)
 
