@@ -12,31 +12,36 @@ import onnx
 from torch import nn
 
 from latentwire.export import measure
-from latentwire.export.assemble import join
 from latentwire.export.compressai.hyper import fit_hyper
 from latentwire.export.compressai.models import FAMILY, Factorized, Hyperprior
+from latentwire.export.compressai.quantize import SIDE, synthesis_to_int8, to_int8
 from latentwire.export.compressai.state import CLASSES, Architecture, State, architecture_named
-from latentwire.export.compressai.transforms import (
+from latentwire.export.compressai.transforms import build_analysis, build_synthesis
+from latentwire.export.compressai.verify import CompressaiVerifier
+from latentwire.export.errors import ExportError
+from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
+from latentwire.export.planes import (
+    BLOCK,
     CONTRACT,
     LIMITS,
     SIZE_AXES,
-    build_analysis,
-    build_finish,
-    build_prepare,
-    build_synthesis,
+    PlaneModel,
+    analysis_piece,
+    build_pack,
+    build_unpack,
+    codec_id,
+    spread,
+    synthesis_piece,
 )
-from latentwire.export.compressai.verify import CompressaiVerifier
-from latentwire.export.errors import ExportError
-from latentwire.export.family import Exported, check_precisions, identity_of
-from latentwire.export.planes import PlaneModel, build_pack, build_unpack, codec_id
 from latentwire.export.publish import Models, Publication, publish
 from latentwire.runtime.contract import Array
+from latentwire.runtime.errors import SettingError
 
 FIT_PICTURES = 16
 FIT_SIDE = 512
 """Whole numbers and int8 are fitted to at most this many pictures, cut to this size."""
 GOLDEN_SIDES = (128, 192)
-SMALLEST = 64
+SMALLEST = BLOCK
 Picture = npt.NDArray[np.uint8]
 
 
@@ -68,6 +73,8 @@ def export_compressai(
         ParityError: the finished bundle fails its own verification.
     """
     check_precisions(precisions)
+    if "fp16" in precisions:
+        raise SettingError("expected precisions of fp32 and int8, found fp16: squares of normalizations overflow in it")
     publication = publication or Publication()
     found = architecture_of(model, architecture)
     state = State(model.state_dict() if isinstance(model, nn.Module) else model, found.name)
@@ -83,14 +90,25 @@ def export_compressai(
     own = model_of(state, found, network, chosen)
     identifier = codec_id(own)
     pack, unpack = build_pack(own, identifier), build_unpack(own, identifier, LIMITS)
-    analysis = {"fp32": analysis_piece(network)}
-    synthesis = {"fp32": synthesis_piece(build_synthesis(state))}
+    generator = build_synthesis(state)
+    analysis, synthesis = {"fp32": analysis_piece(network)}, {"fp32": synthesis_piece(generator)}
+    if "int8" in precisions:
+        publication.on_stage("exporting the transforms: int8")
+        whole = [blocks_of(picture) for picture in chosen]
+        analysis["int8"] = analysis_piece(to_int8(network, whole))
+        sent = decoded_latents(analysis["fp32"], pack, unpack, chosen)
+        synthesis["int8"] = synthesis_piece(synthesis_to_int8(generator, sent))
     return publish(
         out,
         identity_of(FAMILY, CONTRACT, identifier, SIZE_AXES, LIMITS),
-        Models(pack, unpack, analysis, synthesis, "int64"),
+        Models(pack, unpack, analysis, synthesis, "int64", "int8" if "int8" in precisions else "fp32"),
         publication,
-        {"architecture": found.name, "pictures": len(chosen), "held_out_pictures": len(held)},
+        {
+            "architecture": found.name,
+            "fixed_rate": not found.variable,
+            "pictures": len(chosen),
+            "held_out_pictures": len(held),
+        },
         middle(held[0], *GOLDEN_SIDES),
         lambda subject: CompressaiVerifier(subject, held),
         model if isinstance(model, nn.Module) else None,
@@ -130,14 +148,23 @@ def model_of(
     return Hyperprior(state, fit_hyper(state, architecture, symbols))
 
 
-def analysis_piece(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Any picture to latents."""
-    return join(build_prepare(), network, ["input"], ["latents"])
+def blocks_of(picture: Picture) -> Picture:
+    """A picture uint8 [H, W, 3] as the network takes it, [1, 3, H', W'], what is beyond whole blocks cut off."""
+    height, width = (length // BLOCK * BLOCK for length in picture.shape[:2])
+    return np.ascontiguousarray(picture[:height, :width].transpose(2, 0, 1)[None])
 
 
-def synthesis_piece(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Latents to a picture of its own size."""
-    return join(network, build_finish(), ["latents", "size"], ["output"])
+def decoded_latents(
+    analysis: onnx.ModelProto, pack: onnx.ModelProto, unpack: onnx.ModelProto, pictures: Sequence[Picture]
+) -> list[npt.NDArray[np.float32]]:
+    """What the synthesis transform is given of pictures, cut to int8's calibration size."""
+    encoder, coder = measure.session(analysis), measure.Coder(measure.session(pack), measure.session(unpack), SIZE_AXES)
+    found = []
+    for picture in pictures:
+        part = middle(picture, SIDE)
+        packet = coder.packet(encoder.run(None, {"input": part})[0], part.shape, DEFAULT_QUALITY)
+        found.append(coder.restore(packet)["latents"])
+    return found
 
 
 def large_enough(pictures: Sequence[Picture]) -> list[Picture]:
@@ -153,12 +180,6 @@ def large_enough(pictures: Sequence[Picture]) -> list[Picture]:
             "name others"
         )
     return kept
-
-
-def spread(pictures: Sequence[Picture], count: int) -> list[Picture]:
-    """At most ``count`` of them, evenly spaced."""
-    places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
-    return [pictures[place] for place in places]
 
 
 def middle(picture: Picture, height: int, width: int | None = None) -> Array:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from latentwire.export.compressai.hyper import HyperSynthesis
 from latentwire.export.compressai.state import Floats, State
-from latentwire.export.compressai.transforms import BLOCK, STRIDE
+from latentwire.export.compressai.transforms import STRIDE
 from latentwire.export.graph import FLOAT, Op, Value, integer, table
-from latentwire.export.planes import Book, Known, Plane, Prediction, everywhere, round_to_symbols
+from latentwire.export.planes import BLOCK, Book, Known, Plane, Prediction, everywhere, round_to_symbols
 
 FAMILY = "compressai"
 

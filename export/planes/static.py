@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx
 
 from latentwire.export.assemble import join
-from latentwire.export.compressai.transforms import BLOCK
 from latentwire.export.graph import FLOAT, UINT8, Op, Value, build_model, integer, value, vector
+from latentwire.export.planes.pictures import BLOCK
 from latentwire.export.static import Shapes, check_limits, fixed, part
 from latentwire.export.verify import Items
 from latentwire.runtime.bundle import Identity
@@ -50,9 +50,10 @@ class PaddedForm:
 
     def synthesis(self, model: onnx.ModelProto, latents: Sequence[int], shape: Sequence[int]) -> onnx.ModelProto:
         """With the cut of that size alone: it needs no ``size`` any more."""
-        network = part(model, ["latents"], [PICTURE])
-        whole = join(network, static_finish(*shape[:2]), ["latents"], ["output"])
-        return fixed(whole, {"latents": latents})
+        inputs = [entry.name for entry in model.graph.input if entry.name == "quality"]
+        network = part(model, ["latents", *inputs], [PICTURE])
+        whole = join(network, static_finish(*shape[:2]), ["latents", *inputs], ["output"])
+        return fixed(whole, {"latents": latents, **{key: [1] for key in inputs}})
 
     def inputs(self, items: Items, shape: Sequence[int]) -> list[Array]:
         """Each picture."""
