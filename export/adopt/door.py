@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -73,9 +74,9 @@ def to_halves(encoder: Part, decoder: Part) -> tuple[Half, Half]:
     halves: dict[Role, Half] = {}
     of_torch = {role: part for role, part in parts.items() if not is_onnx(part.value)}
     for role in parts.keys() - of_torch.keys():
-        from latentwire.export.adopt.onnx_half import OnnxHalf, load
+        from latentwire.export.adopt.onnx_half import load
 
-        halves[role] = OnnxHalf(role, load(_model_of(parts[role].value), role))
+        halves[role] = load(_model_of(parts[role].value), role)
     if of_torch:
         from latentwire.export.adopt.torch_half import method_of, torch_halves
 
@@ -143,6 +144,11 @@ def _makes_items(decoder: Half, latents: Array, shape: tuple[int, ...]) -> bool:
 
 def swapped(encoder: Half, decoder: Half, example: Array) -> SwappedHalvesError | None:
     """The error of halves given the wrong way round, if that is what is wrong."""
+    try:
+        if all(math.prod(leaf.shape) <= example.size for leaf in leaves(encoder.outputs(example))):
+            return None
+    except HalfError:
+        pass
     try:
         found = [leaf for leaf in leaves(decoder.outputs(example)) if leaf.shape[:1] == example.shape[:1]]
         fits = any(back.shape == example.shape for leaf in found for back in leaves(encoder.outputs(array(leaf.value))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +13,50 @@ from onnx import TensorProto, helper, numpy_helper
 from latentwire.export.adopt.arrange import Arrangement
 from latentwire.export.adopt.half import Choice, Role
 from latentwire.export.errors import HalfError
-from latentwire.export.measure import session
+from latentwire.export.halves import Network, prepared_outputs, read_half
 from latentwire.runtime.contract import Array
 
 
 class OnnxHalf:
-    """An ONNX model of one input, float32 [N, ...]."""
+    """An ONNX model of one input, prepared for any number of items, one by one for each of its outputs.
 
-    def __init__(self, role: Role, model: onnx.ModelProto) -> None:
-        self.role, self.model = role, model
-        self.input = one_input(model, role)
-        try:
-            self.session = session(model)
-        except Exception as error:  # ONNX Runtime has a class of its own for each status
-            raise HalfError(role, f"ONNX Runtime cannot load the {role}: {first_line(error)}") from error
+    Args:
+        role: which half it is.
+        models: float32 [N, ...] -> float32 [N, ...], by the name of the output.
+    """
+
+    def __init__(self, role: Role, models: Mapping[str, onnx.ModelProto]) -> None:
+        self.role, self.models = role, dict(models)
+        self.networks = {name: Network(model, role) for name, model in self.models.items()}
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """Of the first output."""
+        return next(iter(self.models.values()))
 
     def outputs(self, values: Array, seed: int = 0) -> Any:
         """One array, or arrays by name where the model has several outputs; see `Half`."""
-        del seed  # a graph's random nodes draw from ONNX Runtime's own
-        names = [output.name for output in self.session.get_outputs()]
-        try:
-            results: Sequence[Any] = self.session.run(None, {self.input.name: np.ascontiguousarray(values)})
-        except Exception as error:  # ONNX Runtime has a class of its own for each status
-            raise HalfError(
-                self.role,
-                f"the {self.role} takes {self.input.name!r} {axes_text(self.input)}, found {list(values.shape)}: "
-                f"{first_line(error)}{self._advice(values)}",
-            ) from error
-        return results[0] if len(names) == 1 else dict(zip(names, results, strict=True))
-
-    def _advice(self, values: Array) -> str:
-        first = self.input.type.tensor_type.shape.dim[:1]
-        if first and first[0].dim_value and first[0].dim_value != len(values):
-            return "; export it again with a first axis of any length"
-        return ""
+        del seed  # what draws at random is refused when it is prepared
+        results = {name: network(np.ascontiguousarray(values)) for name, network in self.networks.items()}
+        return results if len(results) > 1 else next(iter(results.values()))
 
     def taking(self, choice: Choice) -> onnx.ModelProto:
         """The model with one output; see `Half`."""
-        if choice.is_plain:
-            return self.model
-        model = _copy(self.model)
-        name = self._name(choice)
-        kept = onnx.ValueInfoProto()
-        kept.CopyFrom(next(output for output in model.graph.output if output.name == name))
+        model = _copy(self.models[self._name(choice)])
         if choice.shape is not None:
-            shaped = f"{name}_as_items"
-            model.graph.node.append(_reshape(model, name, shaped, choice.shape))
-            kept.CopyFrom(helper.make_tensor_value_info(shaped, TensorProto.FLOAT, [None, *choice.shape]))
-        del model.graph.output[:]
-        model.graph.output.append(kept)
+            (kept,) = model.graph.output
+            name, kept.name = kept.name, f"{kept.name}_as_items"
+            model.graph.node.append(_reshape(model, name, kept.name, choice.shape))
+            kept.CopyFrom(helper.make_tensor_value_info(kept.name, TensorProto.FLOAT, [None, *choice.shape]))
         return model
 
     def remade(self, made: onnx.ModelProto) -> OnnxHalf:
         """See `Half`."""
-        return OnnxHalf(self.role, made)
+        return OnnxHalf(self.role, {made.graph.output[0].name: made})
 
     def arranged(self, arrangement: Arrangement, shape: tuple[int, ...]) -> onnx.ModelProto:
         """See `Half`."""
-        model, name = _copy(self.model), self.input.name
+        model, name = _copy(self.model), self.model.graph.input[0].name
         moved, shaped = f"{name}_moved", f"{name}_arranged"
         for node in model.graph.node:
             node.input[:] = [shaped if used == name else used for used in node.input]
@@ -96,53 +82,20 @@ class OnnxHalf:
         return model
 
     def _name(self, choice: Choice) -> str:
-        outputs = [output.name for output in self.model.graph.output]
         if choice.choose is not None:
-            raise HalfError(self.role, f"latent= of an ONNX model is the name of an output: {', '.join(outputs)}")
-        return str(choice.path[0]) if choice.path else outputs[0]
+            raise HalfError(self.role, f"latent= of an ONNX model is the name of an output: {', '.join(self.models)}")
+        names = list(self.models)
+        step = choice.path[0] if choice.path else 0
+        return names[step] if isinstance(step, int) else step
 
 
-def load(part: onnx.ModelProto | str | Path, role: Role) -> onnx.ModelProto:
-    """A model from a file or as it is.
-
-    Raises:
-        HalfError: there is no such file, or it is no ONNX model.
-    """
-    if isinstance(part, onnx.ModelProto):
-        return part
-    try:
-        model = onnx.load(part)
-    except FileNotFoundError as error:
-        raise HalfError(role, f"{part}: expected the {role} as an ONNX file, found nothing") from error
-    except Exception as error:  # protobuf's DecodeError, a missing file of external data
-        raise HalfError(role, f"{part}: expected the {role} as an ONNX file, found {first_line(error)}") from error
-    if not model.graph.node:
-        raise HalfError(role, f"{part}: expected the {role} as an ONNX file, found one without any operator")
-    return model
-
-
-def one_input(model: onnx.ModelProto, role: Role) -> onnx.ValueInfoProto:
-    """The model's only input, float32.
+def load(part: onnx.ModelProto | str | Path, role: Role) -> OnnxHalf:
+    """A half from a file or a model.
 
     Raises:
-        HalfError: there are several, or it is of another dtype.
+        HalfError: there is no such file, it is no ONNX model, or none that a codec can be made of.
     """
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs: list[onnx.ValueInfoProto] = [value for value in model.graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        names = ", ".join(f"{value.name!r} {axes_text(value)}" for value in inputs) or "none"
-        raise HalfError(role, f"expected the {role} to have one input, found {names}; export it with the others fixed")
-    kind = inputs[0].type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
-        found = TensorProto.DataType.Name(kind).lower()
-        raise HalfError(role, f"expected the {role} to take float32, found {found} as {inputs[0].name!r}")
-    return inputs[0]
-
-
-def axes_text(value: onnx.ValueInfoProto) -> str:
-    """A declared shape as text: [batch, 784]."""
-    dims = value.type.tensor_type.shape.dim
-    return f"[{', '.join(str(dim.dim_value) if dim.dim_value else dim.dim_param or '?' for dim in dims)}]"
+    return OnnxHalf(role, prepared_outputs(read_half(part, role), role))
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -156,8 +109,3 @@ def _reshape(model: onnx.ModelProto, source: str, name: str, shape: tuple[int, .
     target = numpy_helper.from_array(np.array([-1, *shape], np.int64), f"{name}_shape")
     model.graph.initializer.append(target)
     return helper.make_node("Reshape", [source, target.name], [name])
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what another library says."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

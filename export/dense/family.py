@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentwire import train
+from latentwire.export import pages
 from latentwire.export.factorized import Dense, FactorizedFamily, FactorizedRun
-from latentwire.export.pages import Labelled
 from latentwire.runtime.contract import Array, ItemContract
-from latentwire.train import TrainedRun, load_data, load_run
 
 NAME = "dense"
 
@@ -21,22 +21,22 @@ class DenseFamily(FactorizedFamily):
 
     def load_run(self, run: Path) -> FactorizedRun:
         """Its encoder, decoder and steps."""
-        trained = load_run(run)
+        trained = train.load_run(run)
         source = Path(trained.provenance["data"]["train"]["source"])
         layout = layout_of(trained)
         return FactorizedRun(trained.encoder, trained.decoder, layout, source, trained.provenance, trained.steps)
 
     def read_items(self, path: Path, contract: ItemContract) -> Array:
         """Of a file or folder, as training reads them: images and MNIST's folder become vectors."""
-        return load_data(path, contract.range).items
+        return train.load_data(path, contract.range).items
 
-    def read_labelled(self, path: Path, contract: ItemContract) -> Labelled:
+    def read_labelled(self, path: Path, contract: ItemContract) -> pages.Labelled:
         """With labels where they lie beside the items, and the shape that these had in their file."""
-        found = load_data(path, contract.range)
-        return Labelled(found.items, found.item_shape, found.labels)
+        found = train.load_data(path, contract.range)
+        return pages.Labelled(found.items, found.item_shape, found.labels)
 
 
-def layout_of(trained: TrainedRun) -> Dense:
+def layout_of(trained: train.TrainedRun) -> Dense:
     """How the items and latents of a run are laid out.
 
     A range of floats that was measured on files is widened, since it is that of the training items; one that somebody

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from latentwire.export import pages
 from latentwire.export.errors import ExportError
 from latentwire.export.factorized.codec import export_codec
 from latentwire.export.factorized.layout import Family
@@ -20,7 +21,6 @@ from latentwire.export.factorized.reference import Reference
 from latentwire.export.factorized.static import ItemForm
 from latentwire.export.factorized.verify import ItemVerifier
 from latentwire.export.family import Exported, ExportRequest, existing, with_terms
-from latentwire.export.pages import Labelled, explore_bundle
 from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
 from latentwire.runtime.bundle import open_bundle
@@ -97,10 +97,10 @@ class FactorizedFamily:
         """In the contract's shape, as `latentwire encode` reads them."""
         return load_items(path, contract)
 
-    def read_labelled(self, path: Path, contract: ItemContract) -> Labelled:
+    def read_labelled(self, path: Path, contract: ItemContract) -> pages.Labelled:
         """The same, as `explore` draws them."""
         items = self.read_items(path, contract)
-        return Labelled(items, items.shape[1:])
+        return pages.Labelled(items, items.shape[1:])
 
     def some(self, items: Items, count: int) -> Items:
         """The first ones."""
@@ -124,4 +124,4 @@ class FactorizedFamily:
     def explore(self, bundle: str | Path, data: Path, out: Path, seed: int) -> list[Path]:
         """Reconstructions, rate and distortion, the map of the latents, interpolations."""
         contract = open_bundle(bundle).manifest.input
-        return explore_bundle(bundle, self.read_labelled(data, contract), out, seed=seed)
+        return pages.explore_bundle(bundle, self.read_labelled(data, contract), out, seed=seed)

@@ -4,7 +4,7 @@ Nothing here needs torch. A half becomes a transform of a codec by `read_half`, 
 """
 
 from latentwire.export.halves.narrow import in_half_precision
-from latentwire.export.halves.prepare import prepared
+from latentwire.export.halves.prepare import prepared, prepared_outputs
 from latentwire.export.halves.probe import sensitivity
 from latentwire.export.halves.read import read_half
 from latentwire.export.halves.run import Network
@@ -19,6 +19,7 @@ __all__ = [
     "inputs_of",
     "outputs_of",
     "prepared",
+    "prepared_outputs",
     "read_half",
     "sensitivity",
     "with_scaling",

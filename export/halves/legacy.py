@@ -1,4 +1,4 @@
-"""Operators that scikit-learn's exporter uses and ONNX's own set can say as well."""
+"""What exporters write beside ONNX's own set and can be said in it: scikit-learn's scaler, TensorFlow's erfc."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-SCALER = ("ai.onnx.ml", "Scaler")
+SCALER, ERFC = ("ai.onnx.ml", "Scaler"), ("", "Erfc")
+"""The second is no operator of ONNX at all; tf2onnx writes it for Keras's gelu."""
 
 
 def without_foreign(model: onnx.ModelProto) -> None:
-    """Write each ``Scaler`` as the subtraction and the product that it is, (x - offset) * scale.
-
-    Its result is float32 whatever it is given, by its definition in ONNX.
-    """
+    """Write each ``Scaler`` as (x - offset) * scale, float32 by its definition, and each ``Erfc`` as 1 - erf(x)."""
     nodes = [part for node in model.graph.node for part in (_written(model, node) or [node])]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -22,8 +20,20 @@ def without_foreign(model: onnx.ModelProto) -> None:
 
 
 def _written(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
-    if (node.domain, node.op_type) != SCALER:
-        return None
+    kind = (node.domain, node.op_type)
+    if kind == ERFC:
+        return _erfc(model, node)
+    return _scaler(model, node) if kind == SCALER else None
+
+
+def _erfc(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    stem, (result,) = node.name or node.output[0], node.output
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), f"{stem}/one"))
+    erf = helper.make_node("Erf", [node.input[0]], [f"{stem}/erf"], f"{stem}/erf")
+    return [erf, helper.make_node("Sub", [f"{stem}/one", f"{stem}/erf"], [result], stem)]
+
+
+def _scaler(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     numbers = {entry.name: np.asarray(entry.floats, np.float32) for entry in node.attribute}
     stem, (result,) = node.name or node.output[0], node.output
     for name in ("offset", "scale"):

@@ -31,7 +31,8 @@ from latentwire.runtime.bundle import check_model
 from latentwire.runtime.contract import Array
 from latentwire.runtime.errors import ModelError
 
-RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+RANDOM = ("Bernoulli", "Multinomial", "Random", "StatelessRandom", "Philox")
+"""How names of operators that draw at random begin; those of TensorFlow that have no name in ONNX among them."""
 MOVING = {"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 """Operators that are done ahead to weights of any size: none of them makes more of it."""
 NAMES = {"encoder": ("input", "latents"), "decoder": ("latents", "output")}
@@ -63,11 +64,12 @@ def prepared(
     drop_constant_inputs(given)
     check_input(given, role)
     keep_output(given, role, output)
-    result = ir_passes(given, [common.RemoveUnusedNodesPass()])
-    check_sampling(result, role)
-    drop_dropout(result, role)
-    without_foreign(result)
-    result = converted(result, role)
+    given = ir_passes(given, [common.RemoveUnusedNodesPass()])
+    check_sampling(given, role)
+    drop_dropout(given, role)
+    without_foreign(given)
+    check_valid(given, role)
+    result = converted(given, role)
     result = ir_passes(result, [fold, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)])
     result = ir_passes(result, [common.IdentityEliminationPass(), common.RemoveUnusedNodesPass()])
     check_operators(result, role)
@@ -79,6 +81,32 @@ def prepared(
     result = for_any_number(result, role, values, wanted.astype(np.float32))
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def prepared_outputs(model: onnx.ModelProto, role: str) -> dict[str, onnx.ModelProto]:
+    """The half of each output that a codec can be made of, by the output's name; what the others need is left out.
+
+    Raises:
+        HalfError: there is none; says what is wrong with the first.
+    """
+    found, faults = {}, []
+    for entry in outputs_of(model):
+        try:
+            found[entry.name] = prepared(model, role, output=entry.name)
+        except HalfError as fault:
+            faults.append(fault)
+    if not found:
+        raise faults[0] if faults else HalfError(role, f"expected a {role} with an output, found none")
+    return found
+
+
+def check_valid(model: onnx.ModelProto, role: str) -> None:
+    """Nothing, if this is ONNX; else HalfError."""
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker has a class of its own for each kind of fault
+        text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise HalfError(role, f"expected a valid ONNX model as the {role}, found one where {text}") from error
 
 
 def drop_constant_inputs(model: onnx.ModelProto) -> None:
@@ -145,7 +173,7 @@ def fold(model: ir.Model) -> None:
 
 def check_sampling(model: onnx.ModelProto, role: str) -> None:
     """Nothing, if what is left draws nothing at random; else SamplingError."""
-    drawn = [node for graph in nested_graphs(model.graph) for node in graph.node if node.op_type in RANDOM]
+    drawn = [node for graph in nested_graphs(model.graph) for node in graph.node if node.op_type.startswith(RANDOM)]
     if drawn:
         raise SamplingError(
             role,

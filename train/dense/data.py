@@ -7,16 +7,17 @@ input contract of the codec. Items of more than one dimension (images) are flatt
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from latentwire.runtime.contract import DTYPES, Array, ItemContract, dtype_range
 from latentwire.runtime.errors import InputError, InputFileError, InputRangeError, InputShapeError, InputTypeError
 from latentwire.runtime.files import read_idx, read_images, read_labelled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 READ_AS_FLOAT32 = ("float16", "float32", "float64")
 MNIST_NAMES = ("{part}-{kind}-idx{dimensions}-ubyte", "{part}-{kind}.idx{dimensions}-ubyte")
@@ -44,8 +45,10 @@ class Dataset:
         """The number of items."""
         return len(self.items)
 
-    def batch(self, indices: NDArray[np.int64]) -> Tensor:
+    def batch(self, indices: NDArray[np.int64]) -> "Tensor":
         """The items at these indices as network input: float32 [n, D], (x - low) / (high - low)."""
+        import torch  # a codec's items are read like this too, where there is none
+
         low, high = self.contract.range
         return torch.from_numpy(self.items[indices].astype(np.float32)).sub_(low).div_(high - low)
 
