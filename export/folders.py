@@ -24,9 +24,18 @@ def own_folder(path: Path, marker: str, kind: str, *, overwrite: bool) -> Iterat
         ExportError: something is there that may not be replaced.
         InputFileError: the folder above cannot be written to.
     """
+    check_free(path, marker, kind, overwrite=overwrite)
+    with whole_folder(path) as folder:
+        yield folder
+
+
+def check_free(path: Path, marker: str, kind: str, *, overwrite: bool) -> None:
+    """Nothing, if `own_folder` may write there: what takes long asks first.
+
+    Raises:
+        ExportError: something is there that may not be replaced.
+    """
     ours = (path / marker).is_file()
     if path.exists() and not (overwrite and ours):
         hint = "give --overwrite to replace it" if ours else f"it is not {kind}"
         raise ExportError(f"{path} exists already: name another folder, or remove it ({hint})")
-    with whole_folder(path) as folder:
-        yield folder

@@ -51,7 +51,7 @@ def bring() -> None:
         multiple=True,
         callback=arguments,
         metavar="NAME=VALUE",
-        help="Of the factory; JSON values.",
+        help="Of the factory; JSON.",
     ),
 )
 @click.pass_context

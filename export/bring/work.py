@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from latentwire.export.bring.options import Codec, Result
 from latentwire.export.factorized import export_codec
 from latentwire.export.family import Exported
+from latentwire.export.folders import check_free
+from latentwire.runtime.bundle import MANIFEST, open_bundle
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,12 @@ def bring(
 def _place(result: Result) -> Iterator[Path]:
     """The folder to write: the one that is meant, or one that is removed."""
     if result.out is not None and not result.check:
-        with nullcontext(result.out) as out:
-            yield out
+        check_free(result.out, MANIFEST, "a bundle", overwrite=result.overwrite)
+        yield result.out
         return
     with tempfile.TemporaryDirectory(prefix="latentwire-check-") as folder:
         yield Path(folder, "codec")
 
 
 def _notes_of(bundle: Path) -> tuple[str, ...]:
-    from latentwire.runtime.bundle import open_bundle
-
     return tuple(map(str, open_bundle(bundle).manifest.provenance.calibration.get("notes", ())))
