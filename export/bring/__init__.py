@@ -11,9 +11,9 @@ from latentwire.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from latentwire.export.bring.errors import FactoryError, RecipeError, WeightsError
     from latentwire.export.bring.factory import make_model
-    from latentwire.export.bring.weights import load_weights, read_state
+    from latentwire.export.bring.weights import load_weights, read_state, unwrapped
 
-__all__ = ["FactoryError", "RecipeError", "WeightsError", "load_weights", "make_model", "read_state"]
+__all__ = ["FactoryError", "RecipeError", "WeightsError", "load_weights", "make_model", "read_state", "unwrapped"]
 
 __getattr__ = lazy_names(
     __name__,
@@ -27,6 +27,7 @@ __getattr__ = lazy_names(
         "weights": (
             "load_weights",
             "read_state",
+            "unwrapped",
         ),
     },
 )

@@ -1,4 +1,4 @@
-"""The commands `import torch` and `import onnx`. Heavy imports wait until a command runs."""
+"""The commands `import torch`, `import onnx` and `import compressai`. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentwire.export.bring.options import EXISTING, Codec, Result, arguments, shared
+from latentwire.export.bring.options import (
+    EXISTING,
+    Codec,
+    Result,
+    arguments,
+    holdout_option,
+    precision_option,
+    recipe_option,
+    result_options,
+    shared,
+    together,
+)
 from latentwire.export.bring.recipe import FOLDER, effective, kind_of
 from latentwire.export.cli import show_stage
 from latentwire.runtime.cli import ExampleCommand, tell
 
 if TYPE_CHECKING:
     from latentwire.export.bring.work import Brought
+    from latentwire.export.family import Exported
 
 
 class RecipeGroup(click.Group):
@@ -73,12 +85,14 @@ def from_torch(
     from latentwire.export.bring.factory import importable, make_model
     from latentwire.export.bring.weights import load_weights
     from latentwire.export.bring.work import bring as run
+    from latentwire.export.bring.work import exporter
 
     with importable([context.meta.get(FOLDER, Path()), Path()]):
         made = make_model(model, arguments)
         notes = load_weights(made, weights) if weights is not None else ("weights: those that the factory gave",)
         files = {} if weights is None else {"weights": weights}
-        done = run(made, data, codec, result, effective(context), weights=files, notes=notes, on_stage=show_stage)
+        export = exporter(made, data, codec, result, show_stage)
+        done = run(export, result, effective(context), files, notes)
     report(done, result)
 
 
@@ -103,10 +117,62 @@ def from_onnx(
 ) -> None:
     """Make a bundle of two ONNX files; needs no torch."""
     from latentwire.export.bring.work import bring as run
+    from latentwire.export.bring.work import exporter
 
-    files = {"encoder": encoder, "decoder": decoder}
-    done = run((encoder, decoder), data, codec, result, effective(context), weights=files, on_stage=show_stage)
+    export = exporter((encoder, decoder), data, codec, result, show_stage)
+    done = run(export, result, effective(context), {"encoder": encoder, "decoder": decoder})
     report(done, result)
+
+
+@bring.command(
+    "compressai",
+    cls=ExampleCommand,
+    example="latentwire import compressai bmshj2018_hyperprior --weights w.pth.tar --data photos/ --out codec",
+)
+@click.argument("architecture")
+@together(
+    click.option("--weights", type=EXISTING, required=True, help="State dict of a model on which update() was called."),
+    click.option("--data", type=EXISTING, required=True, help="Pictures, of at least 64 x 64: a folder of files."),
+    precision_option,
+    holdout_option,
+    result_options,
+    recipe_option,
+)
+@click.pass_context
+def from_compressai(
+    context: click.Context,
+    architecture: str,
+    weights: Path,
+    data: Path,
+    precisions: tuple[str, ...],
+    holdout: Path | None,
+    result: Result,
+    recipe: Path | None,
+) -> None:
+    """Make a bundle of weights of CompressAI's: ARCHITECTURE is called as in its zoo. Needs no CompressAI.
+
+    Architectures: bmshj2018_factorized (and _relu), bmshj2018_hyperprior, mbt2018_mean, and their _vbr forms.
+    """
+    from latentwire.export.bring.weights import read_state, unwrapped
+    from latentwire.export.bring.work import bring as run
+    from latentwire.export.compressai import export_compressai
+    from latentwire.export.publish import Publication
+    from latentwire.runtime.files import read_pictures
+
+    state, notes = read_state(weights)
+
+    def export(out: Path, name: str, training: Mapping[str, Any]) -> Exported:
+        return export_compressai(
+            unwrapped(state),
+            read_pictures(data),
+            out,
+            architecture=architecture.replace("_", "-"),
+            holdout=None if holdout is None else read_pictures(holdout),
+            precisions=precisions,
+            publication=Publication(name, training, {"data": data.name}, result.overwrite, show_stage),
+        )
+
+    report(run(export, result, effective(context), {"weights": weights}, notes), result)
 
 
 def report(done: Brought, result: Result) -> None:

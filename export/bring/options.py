@@ -70,6 +70,14 @@ def _argument(entry: str) -> tuple[str, Any]:
         return name, text
 
 
+precision_option = click.option(
+    "--precision", "precisions", type=names, default="fp32,int8", show_default=True, help="Variants to write."
+)
+holdout_option = click.option(
+    "--holdout", type=EXISTING, help="Items to verify on; a part of the data is kept apart otherwise."
+)
+
+
 @dataclass(frozen=True)
 class Codec:
     """What `export_codec` is told of a model and its items; see there. None leaves a thing to be found."""
@@ -85,6 +93,7 @@ class Codec:
     out_of_range: Any
     cast: bool
     steps: float | None
+    dynamic: bool
     precisions: tuple[str, ...]
     holdout: Path | None
 
@@ -121,10 +130,9 @@ codec_options = option_group(
     ),
     click.option("--cast", is_flag=True, help="Take items of other dtypes (float64, int64) in one that a codec has."),
     click.option("--steps", type=float, help="One quantization step for all latents; 1 where they are whole numbers."),
-    click.option(
-        "--precision", "precisions", type=names, default="fp32,int8", show_default=True, help="Variants to write."
-    ),
-    click.option("--holdout", type=EXISTING, help="Items to verify on; the last fifth of the data otherwise."),
+    click.option("--dynamic", is_flag=True, help="Items of any size, where the networks take any; [N, C, ...]."),
+    precision_option,
+    holdout_option,
 )
 
 
@@ -176,8 +184,12 @@ recipe_option = click.option(
 
 
 def shared(*own: Option) -> Option:
-    """A command's own options, and after them those that all imports share."""
-    options: tuple[Option, ...] = (*own, data_option, codec_options, result_options, recipe_option)
+    """A command's own options, and after them those of `export_codec`."""
+    return together(*own, data_option, codec_options, result_options, recipe_option)
+
+
+def together(*options: Option) -> Option:
+    """Options in the order of the help."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):

@@ -103,6 +103,11 @@ def _refused(error: Exception) -> str:
     return f"torch says: {said.partition('Please use')[0].strip()}"
 
 
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without every prefix of wrappers that all names have."""
+    return _without(state, max(_prefixes(state), key=len))
+
+
 def _state_in(held: Any, where: str = "") -> tuple[dict[str, Tensor] | None, str]:
     """The tensors in what a file holds, and in words where they were."""
     import torch

@@ -49,48 +49,60 @@ class Brought:
 
 
 def bring(
-    model: Any,
-    data: Path,
-    codec: Codec,
+    export: Callable[[Path, str, Mapping[str, Any]], Exported],
     result: Result,
     recipe: Mapping[str, Any],
-    *,
-    weights: Mapping[str, Path] | None = None,
+    weights: Mapping[str, Path],
     notes: tuple[str, ...] = (),
-    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Brought:
     """Make a bundle of a model; with `Result.check` in a folder that is removed.
 
     Args:
-        model: as `export_codec` takes it.
-        data: of the items.
-        codec: what is told of both.
+        export: makes it: takes the folder to write, the codec's name and the provenance of the networks.
         result: where the bundle goes.
         recipe: the options, for the manifest.
         weights: files that the model was made of, by what they are; their SHA-256 goes into the manifest.
         notes: sentences of what was found before.
-        on_stage: told what is done next.
 
     Raises:
         ExportError: the model or the data does not fit; names what and why.
         ParityError: the bundle fails its own verification.
     """
-    hashes = {f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in (weights or {}).items()}
+    hashes = {f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in weights.items()}
     training = {"import": dict(recipe), **hashes, **({} if result.terms is None else {"terms": result.terms})}
     with _place(result) as out:
-        exported = export_codec(
+        exported = export(out, result.name or (out if result.out is None else result.out).name, training)
+        found = _notes_of(out)
+    return Brought(exported, (*notes, *found), not result.check)
+
+
+def exporter(
+    model: Any, data: Path, codec: Codec, result: Result, on_stage: Callable[[str], None]
+) -> Callable[[Path, str, Mapping[str, Any]], Exported]:
+    """What makes a bundle of any autoencoder, for `bring`.
+
+    Args:
+        model: as `export_codec` takes it.
+        data: of the items.
+        codec: what is told of both.
+        result: whether a bundle is replaced.
+        on_stage: told what is done next.
+    """
+
+    def export(out: Path, name: str, training: Mapping[str, Any]) -> Exported:
+        return export_codec(
             model,
             data,
             out,
             **codec.told(),
-            name=result.name or (out.name if result.out is None else result.out.name),
+            name=name,
             training=training,
             calibration={"data": data.name},
             overwrite=result.overwrite,
             on_stage=on_stage,
         )
-        found = _notes_of(out)
-    return Brought(exported, (*notes, *found), not result.check)
+
+    return export
 
 
 @contextmanager
