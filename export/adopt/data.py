@@ -178,11 +178,11 @@ def _array_of(element: Any, said: dict[str, None]) -> Array:
         name, value = _of_mapping(element)
         said[f"of each element the value of {name!r}"] = None
         return _array_of(value, said)
-    if isinstance(element, tuple | list) and element and not isinstance(element[0], int | float):
+    if isinstance(element, tuple | list) and element and not isinstance(element[0], int | float | list):
         if len(element) > 1:
             said[f"of each element the first of {len(element)}"] = None
         return _array_of(element[0], said)
-    if isinstance(element, Iterable) or hasattr(element, "__array__"):  # lists of numbers, Pillow's images
+    if isinstance(element, Iterable) or hasattr(element, "__array_interface__"):  # lists of numbers, Pillow's images
         values = np.asarray(element)
         if values.dtype.kind in "biuf":
             return values

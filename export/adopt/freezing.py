@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from latentwire.export.adopt.half import Role
 from latentwire.export.errors import HalfError
+from latentwire.export.notes import quiet
 
 
 def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
@@ -32,7 +33,8 @@ def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
             value = tensor.detach().clone()
             memo[id(tensor)] = nn.Parameter(value, False) if isinstance(tensor, nn.Parameter) else value
         try:
-            copies[role] = copy.deepcopy(module, memo)
+            with quiet():  # torch's own deprecations, of exported programs
+                copies[role] = copy.deepcopy(module, memo)
         except Exception as error:  # a module may hold anything: locks, files, processes
             raise HalfError(
                 role,
@@ -40,8 +42,9 @@ def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
                 "was attached to them for training",
             ) from error
     for module in copies.values():
-        _plain(module)
-        module.cpu().float().eval()
+        with quiet():
+            _plain(module)
+            module.cpu().float().eval()
         if not isinstance(module, torch.jit.ScriptModule):  # which is translated later, into a module that is frozen
             module.requires_grad_(False)
     return copies
@@ -58,6 +61,9 @@ def _plain(module: nn.Module) -> None:
     """Weight and spectral normalisation folded into the weights: their value is what a codec needs."""
     for part in module.modules():
         if parametrize.is_parametrized(part):
+            # The class holds the properties that are removed, and a copy shares it with its original.
+            own = type(part)
+            part.__class__ = type(own.__name__, own.__bases__, dict(vars(own)))
             for name in list(part.parametrizations):  # type: ignore[arg-type]  # a ModuleDict there
                 parametrize.remove_parametrizations(part, name, leave_parametrized=True)
         for hook in list(part._forward_pre_hooks.values()):

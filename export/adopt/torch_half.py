@@ -132,7 +132,9 @@ def as_module(part: Any, role: Role) -> nn.Module:
     if isinstance(part, torch.ScriptFunction):
         return scripted(ScriptedFunction(part), role)
     if isinstance(part, types.MethodType) and isinstance(part.__self__, nn.Module):
-        return _method(part.__self__, part.__name__, role)
+        if getattr(part.__self__, part.__name__, None) == part:
+            return _method(part.__self__, part.__name__, role)
+        return Function(part)
     if callable(part) and not isinstance(part, type):
         return Function(part)
     raise HalfError(role, f"expected the {role} to be {KINDS}, found {_found(part)}")
