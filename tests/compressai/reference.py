@@ -28,7 +28,7 @@ def main(name: str, out: str) -> None:
     for key, parameter in model.named_parameters():
         if key.endswith((".gamma", ".beta")):
             parameter.add_(0.05 * torch.rand_like(parameter))
-    model.g_a[6].weight.mul_(60)
+    model.g_a[6].weight.mul_(12 if hasattr(model, "h_s") else 60)
     model.g_s[0].weight.mul_(0.05)
     if hasattr(model, "h_s"):
         model.h_a[4].weight.mul_(12)
