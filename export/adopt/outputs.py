@@ -122,7 +122,7 @@ def take_step(value: Any, step: Step) -> Any:
     Raises:
         KeyError, IndexError, AttributeError, TypeError: there is no such part.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and (step in value or not isinstance(step, int)):
         return value[step]
     if isinstance(step, int):
         return value[step] if isinstance(value, Sequence) else children(value)[step][1]
@@ -132,6 +132,8 @@ def take_step(value: Any, step: Step) -> Any:
 
 def parse(text: str, value: object) -> Path:
     """The path that a dotted name means in that structure: "latent_dist.mean", "0.mu"."""
+    if isinstance(value, Mapping) and text in value:
+        return (text,)  # outputs of ONNX models have dots in their names
     path: list[Step] = []
     for word in text.split("."):
         here = follow(value, tuple(path))
