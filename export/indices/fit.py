@@ -33,6 +33,8 @@ LEAN = 4.0
 MAX_NUMBERS = 1 << 21
 """Of counts, cells times columns, that are clustered at once."""
 MAX_RADIX = 64
+FEWER = 16
+"""Contexts are tried in their full number and in this part of it."""
 SITE_CLASSES = 8
 MAX_COMMON = 1000
 """Columns of a plane, that for rare indices apart."""
@@ -221,7 +223,7 @@ class Fitter:
 
     def trials(self, step: Step) -> Iterator[tuple[float, Coded]]:
         """(Bits of the held-out items, a step that is fitted to the others), of all that is tried."""
-        for coded in self.fits(self.fitting, step, [min(rows, self.rows) for rows in PLANE_ROWS]):
+        for coded in self.fits(self.fitting, step, [min(rows, self.rows) for rows in PLANE_ROWS], self.radices(step)):
             labels, own = self.labels(coded, self.held), self.own(self.held, step)
             for prior in PRIORS:
                 candidate = replace(coded, prior=prior)
@@ -229,11 +231,21 @@ class Fitter:
 
     def again(self, coded: Coded) -> Coded:
         """The same with all items."""
-        (found,) = self.fits(np.arange(len(self.slots)), coded.step, [len(coded.clusters.totals)])
+        rows, radix = len(coded.clusters.totals), coded.radix
+        (found,) = self.fits(np.arange(len(self.slots)), coded.step, [rows], [radix])
         return replace(found, prior=coded.prior)
 
-    def fits(self, items: Whole, step: Step, rows: list[int]) -> Iterator[Coded]:
-        """Fitted with so many rows at most each."""
+    def radices(self, step: Step) -> list[int]:
+        """Numbers of classes of a source that are tried: contexts are as many as there are data for, or fewer."""
+        sources = len(step.sources) + step.above
+        if not sources:
+            return [1]
+        most = min(MAX_NUMBERS // self.symbols, len(self.fitting) * len(step.positions) // 4) / SITE_CLASSES
+        each = (int((most / part) ** (1 / sources) + 1e-9) for part in (1, FEWER))
+        return sorted({min(max(2, radix), MAX_RADIX) for radix in each})
+
+    def fits(self, items: Whole, step: Step, rows: list[int], radices: list[int]) -> Iterator[Coded]:
+        """Fitted with so many rows at most each, and so many classes of a source."""
         own, sources = self.own(items, step), self.sources(items, step)
         sites = len(step.positions)
         site = np.broadcast_to(np.arange(sites), own.shape)
@@ -247,14 +259,13 @@ class Fitter:
             return
         alike = cluster(by_site, everywhere, min(SITE_CLASSES, sites)).labels
         kinds = int(alike.max()) + 1
-        budget = max(2, min(MAX_NUMBERS // self.symbols, own.size // 4) // kinds)
-        radix = min(max(2, int(budget ** (1 / len(sources)) + 1e-9)), MAX_RADIX)
-        classes, contexts = self.classes(sources, own, radix), radix ** len(sources)
-        cells = alike[site] * contexts + context_of(classes, radix, sources)
-        counts = self.count(cells, own, kinds * contexts)
-        for number in rows:
-            labels, found = self.cells(counts, contexts, everywhere, number)
-            yield Coded(step, classes, radix, alike * contexts, labels, found, everywhere, PRIORS[0])
+        for radix in radices:
+            classes, contexts = self.classes(sources, own, radix), radix ** len(sources)
+            cells = alike[site] * contexts + context_of(classes, radix, sources)
+            counts = self.count(cells, own, kinds * contexts)
+            for number in rows:
+                labels, found = self.cells(counts, contexts, everywhere, number)
+                yield Coded(step, classes, radix, alike * contexts, labels, found, everywhere, PRIORS[0])
 
     def cells(self, counts: Counts, contexts: int, everywhere: Shares, rows: int) -> tuple[Whole, Clusters]:
         """(Row of each cell, clusters) of how often each symbol occurs in each cell, a context of a class of sites."""
