@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,9 @@ def _label(value: Any) -> str:
     owner = getattr(value, "__self__", None)
     if owner is not None:
         return f"{_kind(owner)}.{value.__name__}"
-    return str(getattr(value, "__name__", None) or (value if isinstance(value, str) else _kind(value)))
+    if isinstance(value, str | os.PathLike):
+        return os.path.basename(os.fspath(value))  # reports name no folders
+    return str(getattr(value, "__name__", None) or _kind(value))
 
 
 def _search(model: Any, path: str, depth: int) -> Iterator[tuple[str, tuple[Part, Part], tuple[str, ...]]]:

@@ -1,6 +1,6 @@
 """Small Keras models as people have them, exported to ONNX: `python keras_models.py ITEMS OUT`, where Keras 3 is.
 
-ITEMS is a .npy file of images [N, 28, 28] in [0, 1]. The files in `tensorflow/` were made by it, in an environment of
+ITEMS is a .npy file of images [N, 28, 28] in [0, 1]. The files in `keras_files/` were made by it, in an environment of
 `pip install tensorflow-cpu==2.21.0 tf2onnx==1.17.0` (1.6 GB, too much for every run of the suite), of the digits that
 `keras_digits` in test_keras.py makes.
 """

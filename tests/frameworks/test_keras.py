@@ -52,7 +52,7 @@ def test_the_seed_program_as_it_stands_becomes_a_codec_without_torch(big_digits,
 @pytest.mark.parametrize("name", list(SHAPES))
 def test_models_that_keras_on_tensorflow_exported(name, big_digits, tmp_path):
     """Channels last, time first, tf2onnx's ConvTranspose, its Erfc, and a sampling layer that is in no ONNX."""
-    folder, items = HERE / "tensorflow", (big_digits[-700:] / np.float32(255)).reshape(-1, *SHAPES[name])
+    folder, items = HERE / "keras_files", (big_digits[-700:] / np.float32(255)).reshape(-1, *SHAPES[name])
     files = [f"{name}.{half}.onnx" for half in ("encoder", "decoder")]
     options = {"latent": 0} if name == "variational" else {}
     found = export_without_torch(*(folder / file for file in files), items, tmp_path, **options)
