@@ -22,6 +22,8 @@ from latentwire.export.factorized.verify import ItemVerifier
 from latentwire.export.family import Exported, check_precisions, identity_of
 from latentwire.export.publish import Models, Publication, publish
 from latentwire.runtime.contract import QUALITIES, Array, OutOfRange
+from latentwire.runtime.errors import SettingError
+from latentwire.runtime.plugins import Plugins
 
 HOLDOUT_SHARE = 0.2
 GOLDEN_ITEMS = 16
@@ -42,6 +44,9 @@ def export_codec(
     out: str | Path,
     *,
     latent: int | str | Callable[[Any], Any] | None = None,
+    latents: str | None = None,
+    codebook: Any = None,
+    planes: int | None = None,
     input_range: tuple[float, float] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -73,6 +78,10 @@ def export_codec(
             apart to verify on.
         out: folder to write. It appears whole, or not at all.
         latent: which of the encoder's outputs the latents are: an index, a name or a function; the obvious one if None.
+        latents: "indices" for encoders that return integers into codebooks (VQ-VAE, residual VQ), which are coded as
+            they are: see `latentwire.export.indices.export_indices`.
+        codebook: of indices, the size K, or the vectors [K, D], [planes, K, D] whose sum the decoder takes.
+        planes: of indices, the axis of the planes in what the encoder returns, where that is not plain.
         input_range: where the data's range lies for the encoder, such as (-1, 1). If None it is found: integers of
             their full range go to [0, 1] and floats are handed over as they are, unless another usual range gives a
             clearly smaller error. With ``mean`` and ``std`` what these are of, (0, 1) if None.
@@ -108,6 +117,33 @@ def export_codec(
         ParityError: the finished bundle fails its own verification.
     """
     check_precisions(precisions)
+    if latents is not None or codebook is not None or planes is not None:
+        if steps is not None or family is not None or dynamic is not False:
+            raise SettingError("expected none of steps, family and dynamic with indices, found one of them")
+        return indices_family(latents, codebook).export_model(  # type: ignore[no-any-return]
+            model,
+            data,
+            out,
+            codebook=codebook,
+            latent=latent,
+            planes=planes,
+            channels=channels,
+            input_range=input_range,
+            mean=mean,
+            std=std,
+            output_range=output_range,
+            data_range=data_range,
+            range_margin=range_margin,
+            out_of_range=out_of_range,
+            cast=cast,
+            precisions=precisions,
+            holdout=holdout,
+            name=name,
+            training=training,
+            calibration=calibration,
+            overwrite=overwrite,
+            on_stage=on_stage,
+        )
     told = Told(latent, input_range, mean, std, output_range, channels, dynamic, data_range, range_margin, out_of_range)
     items, notes = read_data(data, cast=cast)
     if holdout is not None:
@@ -117,15 +153,15 @@ def export_codec(
     reference, items, held, notes = found.reference, found.items, found.held, (*notes, *found.notes)
     family = reference.family
     on_stage(f"fitting tables to {len(items)} items")
-    items, latents = some_latents(reference, items)
-    rows = latent_rows(reference, latents)
-    steps = fitted_steps(reference, items, latents, rows) if steps is None else check_steps(steps, rows.shape[1])
+    items, values = some_latents(reference, items)
+    rows = latent_rows(reference, values)
+    steps = fitted_steps(reference, items, values, rows) if steps is None else check_steps(steps, rows.shape[1])
     fitted = fit.fit_tables(rows, steps)
     codec_id = fitted.tables.codec_id(family.name, family.layout if isinstance(family, Tensors) else {})
     pack, unpack = (build(family, fitted.tables, codec_id) for build in (build_pack, build_unpack))
     on_stage(f"exporting the transforms: {', '.join(precisions)}")
     coder = measure.Coder(measure.session(pack), measure.session(unpack), family.size_axes)
-    transforms = make_transforms(reference, coder, items, held, latents, precisions)
+    transforms = make_transforms(reference, coder, items, held, values, precisions)
     facts = {
         "items": len(items),
         "held_out_items": len(held),
@@ -144,6 +180,18 @@ def export_codec(
         reference,
         f"{len(held)} held-out items",
     )
+
+
+def indices_family(latents: str | None, codebook: Any) -> Any:
+    """The family of codecs of indices; it is found as any other, since it stands above this one.
+
+    Raises:
+        SettingError: only one of the two options is given, or other latents than indices.
+    """
+    if latents != "indices" or codebook is None:
+        found = f"latents={latents!r} with{'out' if codebook is None else ''} a codebook"
+        raise SettingError(f'expected latents="indices" and codebook= together, found {found}')
+    return Plugins("latentwire.families.export", "a family").load("indices")
 
 
 def split(data: Array, holdout: Array | None) -> tuple[Array, Array]:

@@ -32,9 +32,8 @@ from latentwire.export.factorized import (
 from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
 from latentwire.export.indices import fit
 from latentwire.export.indices.codebooks import codebooks_of
-from latentwire.export.indices.family import NAME
 from latentwire.export.indices.find import Found, find_halves
-from latentwire.export.indices.layout import Indexed
+from latentwire.export.indices.layout import NAME, Indexed
 from latentwire.export.indices.pack import build_pack
 from latentwire.export.indices.tables import Whole, planes_by_quality
 from latentwire.export.indices.unpack import build_unpack

@@ -10,6 +10,7 @@ from latentwire.export.factorized import Tensors
 from latentwire.export.graph import Op, Value
 from latentwire.runtime.wire import MAX_STEPS, MOST_LANES, Limits
 
+NAME = "indices"
 ELEMENTS = 3
 """What one index is coded in at most: its column, and where it is rare its group and its member."""
 
@@ -25,7 +26,7 @@ class Indexed:
 
     items: Tensors
     shape: tuple[int, ...]
-    name: str = "indices"
+    name: str = NAME
     size_axes: tuple[int, ...] = (0,)
 
     @property
