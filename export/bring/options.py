@@ -12,6 +12,7 @@ import click
 
 from latentwire.export.bring.recipe import take_recipe
 from latentwire.runtime.cli import Option, json_option, option_group
+from latentwire.runtime.files import read_items
 
 Command = Callable[..., Any]
 
@@ -83,6 +84,10 @@ class Codec:
     """What `export_codec` is told of a model and its items; see there. None leaves a thing to be found."""
 
     latent: int | str | None
+    latents: str | None
+    codebook: int | None
+    vectors: Path | None
+    planes: int | None
     input_range: tuple[float, float] | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
@@ -97,9 +102,19 @@ class Codec:
     precisions: tuple[str, ...]
     holdout: Path | None
 
+    def __post_init__(self) -> None:
+        if self.codebook is not None and self.vectors is not None:
+            raise click.UsageError("expected --codebook or --vectors, found both")
+
     def told(self) -> dict[str, Any]:
-        """The arguments that are told, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        """The arguments that are told, by name.
+
+        Raises:
+            InputFileError: the file of vectors cannot be read.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "vectors"}
+        if self.vectors is not None:
+            values["codebook"] = read_items(self.vectors)
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -109,6 +124,10 @@ codec_options = option_group(
     click.option(
         "--latent", type=place_or_name, help="Which of the encoder's outputs the latents are, if it has several."
     ),
+    click.option("--latents", type=click.Choice(["indices"]), help="For encoders that return places in codebooks: VQ."),
+    click.option("--codebook", type=click.IntRange(1), metavar="K", help="Of indices: the vectors of a codebook."),
+    click.option("--vectors", type=EXISTING, help="Of indices: the codebooks, .npy [K, D] or [planes, K, D]."),
+    click.option("--planes", type=int, metavar="AXIS", help="Of indices: the axis of the codebooks."),
     click.option(
         "--range", "input_range", type=numbers(2), metavar="LOW,HIGH", help="Where items lie for the encoder: -1,1."
     ),

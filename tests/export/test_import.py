@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +22,9 @@ from linear import principal_components
 from safetensors.torch import save_file
 from torch import nn
 
+from latentwire.export import export_codec
 from latentwire.export.bring import FactoryError, WeightsError, load_weights, make_model
+from latentwire.export.bring.options import Codec, codec_options
 from latentwire.runtime import Decoder, Encoder, open_bundle
 from latentwire.runtime.cli import main
 
@@ -241,7 +246,7 @@ def test_a_recipe_holds_the_options_and_the_command_line_goes_first(place, tmp_p
     [
         ("kind = ", "expected TOML"),
         ('model = "x:y"', 'such as kind = "torch"'),
-        ('kind = "keras"', "expected a kind of onnx, torch"),
+        ('kind = "keras"', "expected a kind of compressai, onnx, torch"),
         ('kind = "torch"\nwidht = 3', "found widht"),
         ('kind = "torch"\nencoder = "e.onnx"', "found encoder"),
         ('kind = "torch"\ndata = 3', "data: expected a path, found 3"),
@@ -267,6 +272,78 @@ def test_options_are_read_strictly(there):
     ):
         done = command(*base, *words)
         assert done.exit_code == 2 and said in done.output, done.output
+
+
+@click.command()
+@codec_options
+def show(codec: Codec) -> None:
+    click.echo(
+        json.dumps(codec.told(), default=lambda value: str(value) if isinstance(value, Path) else value.tolist())
+    )
+
+
+def shown(*words: str) -> dict[str, Any]:
+    done = CliRunner().invoke(show, words)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_options_are_the_arguments_of_export_codec(tmp_path):
+    plain = {"cast": False, "dynamic": False, "precisions": ["fp32", "int8"]}
+    assert shown() == plain
+    np.save(tmp_path / "books.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+    asked = [
+        "--latent",
+        "latent_dist.mean",
+        "--range",
+        "-1,1",
+        "--mean",
+        "0.5",
+        "--std",
+        "0.1,0.2",
+        "--channels",
+        "last",
+    ]
+    asked += ["--data-range", "0,9", "--range-margin", "0", "--output-range", "0,1", "--out-of-range", "clip", "--cast"]
+    asked += ["--steps", "1", "--dynamic", "--precision", "fp32", "--holdout", str(tmp_path)]
+    assert shown(*asked) == {
+        "latent": "latent_dist.mean",
+        "input_range": [-1, 1],
+        "mean": [0.5],
+        "std": [0.1, 0.2],
+        "channels": "last",
+        "data_range": [0, 9],
+        "range_margin": 0,
+        "output_range": [0, 1],
+        "out_of_range": "clip",
+        "cast": True,
+        "steps": 1,
+        "dynamic": True,
+        "precisions": ["fp32"],
+        "holdout": str(tmp_path),
+    }
+    indices = ["--latents", "indices", "--planes", "1", "--latent", "2"]
+    told = plain | {"latents": "indices", "planes": 1, "latent": 2}
+    assert shown(*indices, "--codebook", "512") == told | {"codebook": 512}
+    assert shown(*indices, "--vectors", str(tmp_path / "books.npy")) == told | {"codebook": [[0, 1, 2], [3, 4, 5]]}
+    assert CliRunner().invoke(show, ["--codebook", "3", "--vectors", str(tmp_path / "books.npy")]).exit_code == 2
+
+
+def test_no_argument_of_export_codec_is_without_an_option():
+    theirs = set(inspect.signature(export_codec).parameters)
+    ours = {field.name for field in fields(Codec)} - {"vectors"}
+    assert theirs - ours == {
+        "model",
+        "data",
+        "out",
+        "family",
+        "name",
+        "training",
+        "calibration",
+        "overwrite",
+        "on_stage",
+    }
+    assert ours <= theirs
 
 
 WITHOUT_TORCH = """
