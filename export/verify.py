@@ -99,6 +99,7 @@ class Subject:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
+        self._models: dict[tuple[str, str], bytes] = {}
 
     @property
     def size_axes(self) -> tuple[int, ...]:
@@ -111,7 +112,13 @@ class Subject:
 
     def session(self, role: str, variant: str, **options: Any) -> ort.InferenceSession:
         """A measuring session over a file whose hash was checked."""
-        return measure.session(self.bundle.read_model(role, variant), **options)
+        return measure.session(self.read_model(role, variant), **options)
+
+    def read_model(self, role: str, variant: str) -> bytes:
+        """A file's bytes, whose hash was checked."""
+        if (role, variant) not in self._models:
+            self._models[role, variant] = self.bundle.read_model(role, variant)
+        return self._models[role, variant]
 
     def coder(self, **options: Any) -> Coder:
         """The integer pieces."""
@@ -128,7 +135,7 @@ class Subject:
 
     def tap(self) -> Tap:
         """The pack piece that tells what it sends."""
-        return Tap(self.bundle.read_model("pack", "exact"), self.size_axes)
+        return Tap(self.read_model("pack", "exact"), self.size_axes)
 
     @property
     def step(self) -> float:

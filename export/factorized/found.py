@@ -15,7 +15,7 @@ import onnx
 
 from latentwire.export import measure
 from latentwire.export.adopt import Halves, adopt
-from latentwire.export.errors import ExportError
+from latentwire.export.errors import ExportError, HalfError
 from latentwire.export.factorized.grids import COMMON_BLOCK, filled, grids_of, varying
 from latentwire.export.factorized.layout import Family, Tensors, wider
 from latentwire.export.factorized.onnx_reference import OnnxReference
@@ -113,12 +113,20 @@ def find(model: Any, items: Array, held: Array, told: Told, family: Family | Non
     axes = varying(told.dynamic, items.ndim) if told.dynamic else ()
     sample = filled(items[:SAMPLE], axes, COMMON_BLOCK)
     sample = sample[: max(2, measure.together(sample.shape[1:], SAMPLE))]
-    halves = adopt(model, candidates[0].into(as_float(sample[:4])), latent=told.latent)
+    try:
+        halves = adopt(model, candidates[0].into(as_float(sample[:4])), latent=told.latent)
+    except HalfError as error:
+        if axes:
+            raise ExportError(f"{error}; sizes are tried because of dynamic=: leave it out for one size") from error
+        raise
     trial = Trial(halves, contract, sample)
     scaling, said = choose(candidates, told, trial)
-    layout, axis = with_channels(Tensors(contract, trial.shape, scaling=scaling), trial.latents(scaling), told.channels)
+    channels = told.channels or (trial.fixed(axes) if axes else None)
+    layout, axis = with_channels(Tensors(contract, trial.shape, scaling=scaling), trial.latents(scaling), channels)
     if axes:
         layout = grids_of(layout, axes, trial.shapes)
+        end = "last" if layout.channels_last else "first"
+        axis = [f"sizes vary in blocks of {layout.block}; latents have {layout.channels} channels along the {end} axis"]
     return Found(reference_of(layout, halves), items, held, (*notes, *halves.notes, *said, *axis))
 
 
@@ -238,8 +246,16 @@ class Trial:
 
     def shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of latents and output for items of that shape."""
-        latents = self._reference.latents(np.resize(self._items, shape))
+        latents = self._reference.latents(np.resize(self._items[:2], (2, *shape[1:])))
         return latents.shape, self._reference.output(latents, shape).shape
+
+    def fixed(self, axes: tuple[int, ...]) -> str | None:
+        """Which end of the latents has a length that does not vary with those axes of items; None where both do."""
+        before = self._items.shape
+        after, _ = self.shapes(tuple(2 * length if at in axes else length for at, length in enumerate(before)))
+        if len(after) > 2 and after[1] == self.shape[0]:
+            return "first"
+        return "last" if after[-1] == self.shape[-1] else None
 
     def error(self, scaling: Scaling) -> float:
         """Mean squared error with the range scaled to 1; infinite where it is no number."""

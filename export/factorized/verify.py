@@ -96,7 +96,7 @@ def read_tables(subject: Subject) -> CodecTables:
     """The codec's tables from the initializers of its two integer pieces."""
     found: dict[str, Array] = {}
     for role in ("pack", "unpack"):
-        model = onnx.load_from_string(subject.bundle.read_model(role, "exact"))
+        model = onnx.load_from_string(subject.read_model(role, "exact"))
         widen_halves(model)  # gains such as 1 are
         for tensor in model.graph.initializer:
             found[tensor.name] = onnx.numpy_helper.to_array(tensor)
@@ -106,7 +106,7 @@ def read_tables(subject: Subject) -> CodecTables:
 
 def unrounded(subject: Subject, known: Mapping[str, Array]) -> Array:
     """Output of the fp32 synthesis file before its last rounding, and before it is cut, read off inside the graph."""
-    model = duplicate(onnx.load_from_string(subject.bundle.read_model("synthesis", "fp32")))
+    model = duplicate(onnx.load_from_string(subject.read_model("synthesis", "fp32")))
     rounding = [node for node in model.graph.node if node.op_type == "Round"]
     if rounding:
         tap = onnx.helper.make_tensor_value_info(rounding[-1].input[0], onnx.TensorProto.FLOAT, None)
