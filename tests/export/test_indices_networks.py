@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from latentwire.export import export_codec
 from latentwire.export.errors import ExportError, HalfError, OutputChoiceError
 from latentwire.export.indices import IndexReference, export_indices
 from latentwire.export.indices.codebooks import codebooks_of
+from latentwire.export.indices.halves import Axes, IndexEncoder, VectorDecoder
 from latentwire.runtime import Decoder, Encoder
+from latentwire.runtime.errors import SettingError
 
 PLANES, CODES, WIDTH = 4, 32, 6
 
@@ -254,15 +257,14 @@ def test_verification_without_torch_and_with_other_modules(residual, single, pla
         verify_bundle(planes, residual.items[-50:], single.model)
 
 
-@pytest.mark.parametrize(("order", "told"), [([1, 0, 2, 3], None), ([0, 2, 3, 1], -1)])
-def test_planes_along_any_axis(residual, tmp_path, order, told):
-    model = residual.model
-    export_indices(
+def test_planes_in_front_through_the_door_of_all_codecs(residual, tmp_path):
+    model, order = residual.model, [1, 0, 2, 3]
+    export_codec(
         (Indices(model, order), FromIndices(model, order)),
         residual.items[:400],
         tmp_path / "codec",
+        latents="indices",
         codebook=[CODES] * PLANES,
-        planes=told,
     )
     items = residual.items[-20:]
     encoder, decoder = Encoder(tmp_path / "codec"), Decoder(tmp_path / "codec")
@@ -289,7 +291,21 @@ def test_what_cannot_be_is_named(single, residual, tmp_path):
         export_indices(
             (Indices(residual.model), residual.model.decoder), items, tmp_path / "codec", codebook=[CODES] * 3
         )
+    for options in ({"latents": "indices"}, {"codebook": 8}, {"latents": "floats", "codebook": 8}):
+        with pytest.raises(SettingError, match="together"):
+            export_codec(halves, items, tmp_path / "codec", **options)
+    with pytest.raises(SettingError, match="none of steps"):
+        export_codec(halves, items, tmp_path / "codec", latents="indices", codebook=CODES, steps=1)
     assert not (tmp_path / "codec").exists()
+
+
+@pytest.mark.parametrize("axes", [Axes(), Axes(0, 1), Axes(1, 0), Axes(0, 3)])
+def test_axes_go_there_and_back(axes):
+    indices = torch.arange(120).reshape(2, 3, 4, 5)
+    there = axes.into(indices)
+    assert there.shape[0] == indices.shape[axes.items]
+    assert there.shape[1] == (1 if axes.planes is None else indices.shape[axes.planes])
+    assert torch.equal(axes.back(there), indices)
 
 
 def test_codebooks_are_sizes_or_vectors():
@@ -309,7 +325,6 @@ def test_the_torch_side_can_be_made_again(residual, planes):
     from latentwire.export import verify_bundle
     from latentwire.export.factorized import Scaling, Tensors
     from latentwire.export.factorized.scaling import between
-    from latentwire.export.indices.halves import Axes, IndexEncoder, VectorDecoder
     from latentwire.export.indices.layout import Indexed
     from latentwire.runtime import open_bundle
 
