@@ -4,8 +4,8 @@
 
 Blocks of 8x8 pixels, cosine transform, no training. Half of the blocks, the black fields of a checkerboard, are sent
 first, with a table for each channel. The white ones follow; each of their coefficients has a table by how large it is
-in two black neighbours. That
-second step takes 9, 1, 7 and 6 % off the packets at quality 0, 64, 128 and 255 (eight pictures of BSDS500).
+in two black neighbours. That second step takes 9, 1, 7 and 6 % off the packets at quality 0, 64, 128 and 255 (eight
+pictures of BSDS500).
 """
 
 from __future__ import annotations

@@ -90,14 +90,13 @@ def export_compressai(
     own = model_of(state, found, network, chosen)
     identifier = codec_id(own)
     pack, unpack = build_pack(own, identifier), build_unpack(own, identifier, LIMITS)
-    generator = build_synthesis(state)
-    analysis, synthesis = {"fp32": analysis_piece(network)}, {"fp32": synthesis_piece(generator)}
+    analysis, synthesis = {"fp32": analysis_piece(network)}, {"fp32": synthesis_piece(build_synthesis(state))}
     if "int8" in precisions:
         publication.on_stage("exporting the transforms: int8")
         whole = [blocks_of(picture) for picture in chosen]
         analysis["int8"] = analysis_piece(to_int8(network, whole))
         sent = decoded_latents(analysis["fp32"], pack, unpack, chosen)
-        synthesis["int8"] = synthesis_piece(synthesis_to_int8(generator, sent))
+        synthesis["int8"] = synthesis_piece(synthesis_to_int8(build_synthesis(state, shuffled=True), sent))
     return publish(
         out,
         identity_of(FAMILY, CONTRACT, identifier, SIZE_AXES, LIMITS),

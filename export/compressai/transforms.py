@@ -1,8 +1,7 @@
 """The transforms of CompressAI's models as ONNX graphs, written from their arrays: pictures in, pictures out.
 
-Pictures are padded as CompressAI's ``compute_padding`` does: to multiples of 64, with black, in equal parts on both
-sides. A transposed convolution of 5x5 at stride 2 is a convolution of 3x3 to four times the channels and a pixel
-shuffle: the same sums, and ONNX Runtime computes them faster, in int8 too.
+A transposed convolution of 5x5 at stride 2 is a convolution of 3x3 to four times the channels and a pixel shuffle: the
+same sums. ONNX Runtime computes floats faster as the one, and bytes only as the other.
 """
 
 from __future__ import annotations
@@ -43,12 +42,17 @@ def build_analysis(state: State, architecture: Architecture) -> onnx.ModelProto:
     return build_model(trace, inputs, outputs, "analysis")
 
 
-def build_synthesis(state: State) -> onnx.ModelProto:
-    """Latents float32 [B, M, h, w] -> picture float32 [B, 3, 16 h, 16 w], about 0..1."""
+def build_synthesis(state: State, *, shuffled: bool = False) -> onnx.ModelProto:
+    """Latents float32 [B, M, h, w] -> picture float32 [B, 3, 16 h, 16 w], about 0..1.
+
+    Args:
+        state: the model's.
+        shuffled: with convolutions and pixel shuffles, as int8 needs it.
+    """
 
     def trace(op: Op, latents: Value) -> Sequence[Value]:
         # What quantizers make of a layer's output must not be what the graph calls its own.
-        return [op.Identity(Net(op, state).synthesis(latents))]
+        return [op.Identity(Net(op, state, shuffled=shuffled).synthesis(latents))]
 
     channels = state.array("g_s.0.weight").shape[0]
     inputs = [value("latents", FLOAT, ["pictures", channels, "latent_height", "latent_width"])]
@@ -59,8 +63,8 @@ def build_synthesis(state: State) -> onnx.ModelProto:
 class Net:
     """Layers by their names in a state dict, on pictures [B, C, h, w]."""
 
-    def __init__(self, op: Op, state: State) -> None:
-        self.op, self.state = op, state
+    def __init__(self, op: Op, state: State, *, shuffled: bool = False) -> None:
+        self.op, self.state, self.shuffled = op, state, shuffled
 
     def analysis(self, picture: Value) -> Value:
         """g_a."""
@@ -88,6 +92,16 @@ class Net:
 
     def expanded(self, picture: Value, name: str) -> Value:
         """A transposed convolution of 5x5 at stride 2."""
+        if not self.shuffled:
+            return self.op.ConvTranspose(  # type: ignore[no-any-return]
+                picture,
+                table(self.op, self.state.floats(f"{name}.weight"), f"{name}.weight"),
+                table(self.op, self.bias(name), f"{name}.bias"),
+                kernel_shape=[5, 5],
+                strides=[2, 2],
+                pads=[2] * 4,
+                output_padding=[1, 1],
+            )
         weight = as_convolution(self.state.floats(f"{name}.weight"))
         product = self.product(picture, name, weight, np.repeat(self.bias(name), 4), 1)
         return self.op.DepthToSpace(product, blocksize=2, mode="CRD")  # type: ignore[no-any-return]

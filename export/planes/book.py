@@ -4,8 +4,8 @@ Other toolkits keep such tables (CompressAI's ``_quantized_cdf``): a row for eac
 distribution, with as many symbols as it needs and one more for what it does not hold. They are taken over as they are.
 
 A decoder has to find the symbol whose interval holds a slot of 16 bits. A table of all slots would take 65 536
-entries a row. So a row is cut into 1024 pages of 64 slots: nearly all of them lie within one symbol, or look like
-others, and those that are left are stored. Finding a symbol is three look-ups, whatever the row's length.
+entries a row. So a row is cut into pages of 16 slots: most of them lie within one symbol, and all pages of that
+symbol are one. Finding a symbol is two look-ups, whatever the row's length.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from latentwire.export.errors import ExportError
 from latentwire.export.graph import COST_UNITS, FLOAT, INT64, Op, Value, rans, table
 
 TOTAL = rans.FINE.total
-PAGE = 64
+PAGE = 16
 """Slots of a page."""
 PAGES = TOTAL // PAGE
 FREQUENCIES = 2 * TOTAL
 """Entries hold a start above a frequency, which may be the whole."""
-PLACES = 1 << 24
-"""Where a page begins is held above the place of its first symbol."""
 ESCAPE = -(1 << 30)
 """Stands for the escape among a table's values: no symbol is so small."""
 Whole = npt.NDArray[np.int64]
@@ -113,38 +111,36 @@ class Book:
         frequency = self.frequency.astype(np.uint32)
         return {f"{name}.frequency": frequency, f"{name}.lengths": self.lengths, f"{name}.offsets": self.offsets}
 
-    def pages(self) -> tuple[Whole, npt.NDArray[np.uint8]]:
-        """(For each row and page of it where the page lies and the place of its first symbol, the pages), both flat.
-
-        A page holds how many symbols after its first one each of its slots belongs to.
-        """
-        slots = np.arange(0, TOTAL)
-        heads, all_pages = [], []
+    def pages(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """(Where each page of each row begins, the pages: the place of each slot's symbol), both flat."""
+        begins, pages, count = [], [], 0
         for first, length in zip(self.first, self.lengths, strict=True):
-            column = np.searchsorted(self.start[first : first + length], slots, side="right") - 1
-            paged = column.reshape(PAGES, PAGE)
-            heads.append(first + paged[:, 0])
-            all_pages.append((paged - paged[:, :1]).astype(np.uint8))
-        kept, which = np.unique(np.concatenate(all_pages), axis=0, return_inverse=True)
-        return which.reshape(-1) * PAGE * PLACES + np.concatenate(heads), kept.reshape(-1)
+            ends = np.append(self.start[first : first + length], TOTAL)
+            places = np.repeat(np.arange(first, first + length), np.diff(ends)).reshape(PAGES, PAGE)
+            # Equal pages of a row lie one behind the other: only those of one symbol are equal.
+            fresh = np.append(True, (places[1:] != places[:-1]).any(1))
+            begins.append((count + np.cumsum(fresh) - 1) * PAGE)
+            pages.append(places[fresh])
+            count += int(fresh.sum())
+        return np.concatenate(begins).astype(np.int32), np.concatenate(pages).ravel().astype(np.int32)
 
 
 @dataclass(frozen=True)
 class Pages:
-    """What a decoder looks up, all int64; see `rans.Lookup`."""
+    """What a decoder looks up; see `rans.Lookup`."""
 
-    heads: Value
-    pages: Value
+    begins: Value
+    """int64, where each page of each row begins."""
     entries: Value
+    """int64, start << 17 | frequency of each slot of the pages."""
     values: Value
-    """int32, what each place stands for."""
+    """int32, its symbol."""
     span: int = PAGES
 
     def find(self, op: Op, base: Value, slot: Value) -> tuple[Value, Value, Value]:
         """See `rans.Lookup`."""
-        head = op.GatherElements(self.heads, op.Add(base, op.Div(slot, PAGE)))
-        within = op.GatherElements(self.pages, op.Add(op.Div(head, PLACES), op.BitwiseAnd(slot, PAGE - 1)))
-        place = op.Add(op.BitwiseAnd(head, PLACES - 1), within)
+        begin = op.GatherElements(self.begins, op.Add(base, op.Div(slot, PAGE)))
+        place = op.Add(begin, op.BitwiseAnd(slot, PAGE - 1))
         entry = op.GatherElements(self.entries, place)
         return op.BitwiseAnd(entry, FREQUENCIES - 1), op.Sub(slot, op.Div(entry, FREQUENCIES)), place
 
@@ -161,16 +157,12 @@ def entries(op: Op, book: Book) -> Value:
 
 
 def lookup(op: Op, book: Book) -> Pages:
-    """A book as a decoder reads it."""
-    heads, pages = book.pages()
-    # In two parts of 32 bits, which is half of the file.
-    where, first = (
-        table(op, part.astype(np.int32), name)
-        for part, name in zip(np.divmod(heads, PLACES), ("book/page", "book/first"), strict=True)
-    )
-    joined = op.Add(op.Mul(op.Cast(where, to=INT64), PLACES), op.Cast(first, to=INT64))
-    values = table(op, book.values, "book/values")
-    return Pages(joined, op.Cast(table(op, pages, "book/pages"), to=INT64), entries(op, book), values)
+    """A book as a decoder reads it; made of what the file holds when a session is created."""
+    begins, places = book.pages()
+    pages = table(op, places, "book/pages")
+    begin = op.Cast(table(op, begins, "book/begins"), to=INT64)
+    values = op.GatherElements(table(op, book.values, "book/values"), pages)
+    return Pages(begin, op.GatherElements(entries(op, book), pages), values)
 
 
 @dataclass(frozen=True)

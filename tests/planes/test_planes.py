@@ -185,11 +185,10 @@ def test_a_small_packet_that_claims_a_large_picture_is_refused(coder):
 def test_pages_find_the_symbol_of_each_slot(seed, lengths):
     rng = np.random.default_rng(seed)
     book = Book(tuple(row_of(rng, length, -3) for length in lengths))
-    heads, pages = book.pages()
+    begins, pages = book.pages()
     slots = np.arange(TOTAL)
     for row, (first, length) in enumerate(zip(book.first, book.lengths, strict=True)):
-        head = heads[row * (TOTAL // 64) + slots // 64]
-        place = head % (1 << 24) + pages[head // (1 << 24) + slots % 64]
+        place = pages[begins[row * (TOTAL // 16) + slots // 16] + slots % 16]
         assert np.array_equal(place - first, np.searchsorted(book.start[first : first + length], slots, "right") - 1)
 
 
