@@ -16,6 +16,11 @@ STEPS, BATCH = 100, 32
 Scale = Callable[[np.ndarray], np.ndarray]
 
 
+def whole(model: Any) -> Any:
+    """The model itself is given."""
+    return model
+
+
 @dataclass(frozen=True)
 class Case:
     """A trained autoencoder with everything that its user has at hand."""
@@ -40,8 +45,15 @@ class Architecture:
     unscale: Scale = lambda values: values * 255.0
     options: dict[str, Any] = field(default_factory=dict)
     """What its user tells `export_codec` beside model, data and folder."""
-    given: Callable[[Any], Any] = lambda model: model
+    given: Callable[[Any], Any] = whole
     """What of the model is given to `export_codec`: the model, or a pair."""
+
+    @property
+    def code(self) -> str:
+        """What its user writes."""
+        model = "model" if self.given is whole else "(encoder, decoder)"
+        told = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"export_codec({model}, items, out{told})"
 
     def case(self) -> Case:
         """The trained model and its items."""
