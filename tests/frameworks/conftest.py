@@ -37,7 +37,7 @@ def python(script: str, *arguments: str | Path) -> str:
 
 
 def export_without_torch(encoder: Path, decoder: Path, items: np.ndarray, folder: Path, **more) -> Outcome:
-    """`export_codec` of two ONNX files where torch cannot be imported; the options are its own."""
+    """`export_codec` of two ONNX files where torch cannot be imported; the options are its own, and ``verify``."""
     np.save(folder / "items.npy", items)
     out = folder / "codec"
     said = json.loads(python("export_without_torch.py", encoder, decoder, folder / "items.npy", out, json.dumps(more)))

@@ -31,9 +31,9 @@ def error(items: np.ndarray, restored: np.ndarray) -> float:
 def test_the_seed_program_as_it_stands_becomes_a_codec_without_torch(big_digits, tmp_path):
     if importlib.util.find_spec("keras") is None:
         pytest.skip("Keras 3.12 needs Python 3.11")
-    np.savez(tmp_path / "images.npz", train=np.tile(big_digits[:1400], (8, 1, 1)), test=big_digits[1400:])
+    np.savez(tmp_path / "images.npz", train=np.tile(big_digits[:1400], (4, 1, 1)), test=big_digits[1400:])
     python("keras_make.py", tmp_path / "images.npz", tmp_path / "keras")
-    items = (big_digits.reshape(-1, 784) / 255).astype(np.float32)
+    items = (big_digits[-900:].reshape(-1, 784) / 255).astype(np.float32)
     encoder, decoder = (tmp_path / "keras" / f"{half}.onnx" for half in ("encoder", "decoder"))
     found = export_without_torch(encoder, decoder, items, tmp_path)
     networks = error(items[-100:], np.load(tmp_path / "keras/restored.npy")[-100:])

@@ -34,7 +34,7 @@ def test_a_pca_of_scikit_learn_becomes_a_codec_without_torch(digits, tmp_path):
     (tmp_path / "encoder.onnx").write_bytes(to_onnx(pipeline, items[:1]).SerializeToString())
     onnx.save(way_back(pipeline), tmp_path / "decoder.onnx")
     assert "Scaler" in {node.op_type for node in onnx.load(tmp_path / "encoder.onnx").graph.node}
-    found = export_without_torch(tmp_path / "encoder.onnx", tmp_path / "decoder.onnx", items, tmp_path)
+    found = export_without_torch(tmp_path / "encoder.onnx", tmp_path / "decoder.onnx", items, tmp_path, verify=True)
     held = items[-100:]
     own = np.square(held - pipeline.inverse_transform(pipeline.transform(held))).mean()
     assert np.square(held - found.restored["fp32"]).mean() <= 1.01 * own, "scikit-learn's own way back is the measure"
