@@ -13,7 +13,7 @@ from torch import nn
 
 from latentwire.export import measure
 from latentwire.export.compressai.hyper import fit_hyper
-from latentwire.export.compressai.models import FAMILY, Factorized, Hyperprior
+from latentwire.export.compressai.models import FAMILY, Factorized, Hyperprior, Variable
 from latentwire.export.compressai.quantize import SIDE, synthesis_to_int8, to_int8
 from latentwire.export.compressai.state import CLASSES, Architecture, State, architecture_named
 from latentwire.export.compressai.transforms import build_analysis, build_synthesis
@@ -138,13 +138,19 @@ def model_of(
     """The probability model, scaled to pictures where it is a network."""
     if not architecture.hyper:
         return Factorized(state)
+    if any(key.startswith("gayn2zqstep.") for key in state.entries):
+        raise ExportError(
+            f"{state.name}: expected a bottleneck with one table a channel, found one whose step follows the gain "
+            "(vr_entbttlnck): export a model without it"
+        )
     medians = state.medians()
     session = measure.session(analysis_piece(network))
     symbols = [
         np.rint(session.run(None, {"input": picture})[0][0, : len(medians)] - medians[:, None, None])
         for picture in pictures
     ]
-    return Hyperprior(state, fit_hyper(state, architecture, symbols))
+    kind = Variable if architecture.variable else Hyperprior
+    return kind(state, fit_hyper(state, architecture, symbols))
 
 
 def blocks_of(picture: Picture) -> Picture:

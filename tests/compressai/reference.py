@@ -39,7 +39,7 @@ def main(name: str, out: str) -> None:
     model.update(force=True)
     picture = smooth(np.random.default_rng(1))
     results = {}
-    levels = range(0, 8, 3) if "Vbr" in name else [0]
+    levels = range(1, 8, 3) if "Vbr" in name else [0]
     for level in levels:
         results[level] = coded(model, picture, {"s": level} if "Vbr" in name else {})
     torch.save({"state": model.state_dict(), "picture": torch.tensor(picture), "results": results}, out)

@@ -10,6 +10,7 @@ from small_images import picture
 
 from latentwire.export import ExportError
 from latentwire.export.compressai import ARCHITECTURES, export_compressai
+from latentwire.export.compressai.models import KNOTS
 from latentwire.export.compressai.state import CLASSES, State, architecture_named, non_negative
 from latentwire.export.compressai.transforms import as_convolution
 from latentwire.runtime import Decoder, Encoder
@@ -63,6 +64,18 @@ def test_hyperpriors_are_within_a_percent_of_floats(name, case_of, bundle_of):
     assert abs(len(packet) - found["bytes"]) <= 0.015 * found["bytes"] + HEADER
     wanted = np.clip(found["restored"].numpy(), 0, 1) * 255
     assert np.mean(np.abs(decoder.decode(packet) - wanted)) < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MeanScaleHyperpriorVbr"])
+def test_variable_rates_are_qualities(name, case_of, bundle_of):
+    case = case_of(name)
+    encoder, decoder = Encoder(bundle_of(name)), Decoder(bundle_of(name))
+    for level, found in case.results.items():
+        packet = encoder.encode(case.picture, KNOTS[level])
+        assert abs(len(packet) - found["bytes"]) <= 0.015 * found["bytes"] + HEADER
+        wanted = np.clip(found["restored"].numpy(), 0, 1) * 255
+        assert np.mean(np.abs(decoder.decode(packet) - wanted)) < 1.5
 
 
 @pytest.mark.slow
