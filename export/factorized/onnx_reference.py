@@ -95,7 +95,7 @@ class OnnxReference(Reference):
 
         def after(op: Op, values: Value) -> Value:
             scaled: Value = op.Clip(back.in_graph(op, values, len(contract.shape), "back"), *map(float, contract.range))
-            return scaled if contract.dtype == "float32" else op.Cast(op.Round(scaled), to=dtype)  # type: ignore[no-any-return]
+            return scaled if contract.dtype == "float32" else op.Cast(op.Round(scaled), to=dtype)
 
         ends = Ends((FLOAT, named(self.family.latent_shape)), (dtype, named(contract.shape)))
         return with_scaling(self.decoder.model, ends, after=after)
