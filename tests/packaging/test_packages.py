@@ -156,7 +156,7 @@ def test_the_base_install_takes_less_than_150_megabytes(device):
                 sizes[path.relative_to(site).parts[0]] += path.stat().st_size
     ours = {name: size for name, size in sizes.items() if not name.startswith(("pip", "setuptools"))}
     assert {"latentwire", "numpy", "onnxruntime"} <= set(ours)
-    assert ours["latentwire"] < 2 * MEGABYTE
+    assert ours["latentwire"] < 2.5 * MEGABYTE, "of which the runtime has one"
     assert sum(ours.values()) < 150 * MEGABYTE, sizes.most_common(8)
 
 
