@@ -32,8 +32,8 @@ def main(name: str, out: str) -> None:
     model.g_s[0].weight.mul_(0.05)
     if hasattr(model, "h_s"):
         model.h_a[4].weight.mul_(12)
-        model.h_s[4].weight.mul_(3)
-        model.h_s[4].bias[:DEPTH].copy_(torch.logspace(-1, 1, DEPTH))
+        model.h_s[4].weight.mul_(1.5)
+        model.h_s[4].bias[:DEPTH].copy_(torch.logspace(0, 1, DEPTH))
         model.h_s[4].bias[DEPTH:].copy_(torch.linspace(-2, 2, DEPTH) if "Mean" in name else torch.zeros(0))
     model.entropy_bottleneck.quantiles[:, 0, 1].uniform_(-0.4, 0.4)
     model.update(force=True)
