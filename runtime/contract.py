@@ -14,6 +14,8 @@ from latentwire.runtime.strictjson import Fields, Record
 QUALITIES = 256
 """Quality is 0 .. 255: smaller packets at the one end, better items at the other."""
 DTYPES = ("uint8", "uint16", "int16", "float32")
+CASTABLE = ("bool", "float16", "float64", "int8", "int32", "int64", "uint32", "uint64", *DTYPES)
+"""Dtypes of arrays that a contract may have changed to its own."""
 
 ITEMS_AXIS = "items"
 """Name of a first axis along which items stand."""
@@ -47,6 +49,8 @@ class ItemContract(Record):
         dtype: one of `DTYPES`.
         shape: one entry an axis: a length, a name where the length varies, or a tuple of the lengths that it may have.
         range: smallest and largest value that may occur, both included.
+        casts: other dtypes of arrays that are changed to this one where they arrive: float64 to float32, whole numbers
+            to smaller ones that hold them.
 
     Raises:
         ValueError: no contract can be like that.
@@ -57,10 +61,13 @@ class ItemContract(Record):
     dtype: str
     shape: tuple[Axis, ...]
     range: tuple[float, float]
+    casts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"expected a dtype of {', '.join(DTYPES)}, found {self.dtype!r}")
+        if not set(self.casts) <= set(CASTABLE) - {self.dtype}:
+            raise ValueError(f"expected casts of other dtypes of {', '.join(CASTABLE)}, found {list(self.casts)}")
         if not self.shape or not all(_is_axis(axis) for axis in self.shape):
             raise ValueError(f"expected a shape of lengths from 1 and names, found {list(self.shape)}")
         low, high = self.range
@@ -112,8 +119,26 @@ class ItemContract(Record):
         if not self.is_picture:
             raise SettingError(f"expected a codec of pictures, found one of {self.describe_shape()}")
 
+    def cast(self, items: Array) -> Array:
+        """The same values in the contract's dtype, if they are of one of `casts`; else the array as it is.
+
+        Raises:
+            InputTypeError: whole numbers are expected, and there are others.
+            InputRangeError: the dtype does not hold a value.
+        """
+        if not isinstance(items, np.ndarray) or items.dtype.name not in self.casts:
+            return items
+        least, most = dtype_range(self.dtype)
+        if items.size and self.dtype != "float32":
+            if not (items >= least).all() or not (items <= most).all():
+                raise InputRangeError(f"expected values of {self.dtype}, found {items.min():g} to {items.max():g}")
+            if items.dtype.kind == "f" and (items != np.rint(items)).any():
+                raise InputTypeError(f"expected whole numbers for {self.dtype}, found others among {items.dtype.name}")
+        with np.errstate(over="ignore"):  # becomes infinite, which no range holds
+            return items.astype(self.numpy_dtype)
+
     def completed(self, items: Array) -> Array:
-        """The same values with the axis of length 1 that may be left out: of one item, or of a single channel.
+        """The same values, cast, with the axis of length 1 that may be left out: of one item, or of a single channel.
 
         An array that lacks neither is returned as it is, for `validate` to say what is wrong with it. Where both could
         be missing, ``items`` as the name of the first axis decides: one item becomes a batch of one; else the last axis
@@ -122,6 +147,7 @@ class ItemContract(Record):
         Args:
             items: an array of the contract's shape, or without its first or its last axis.
         """
+        items = self.cast(items)
         if not isinstance(items, np.ndarray) or items.ndim != len(self.shape) - 1:
             return items
         first, last = self.shape[0], self.shape[-1]
@@ -242,7 +268,8 @@ class ItemContract(Record):
         low, high = self.range
         bounds = [low, high] if self.dtype == "float32" else [int(low), int(high)]
         shape = [list(axis) if isinstance(axis, tuple) else axis for axis in self.shape]
-        return {"dtype": self.dtype, "shape": shape, "range": bounds}
+        document = {"dtype": self.dtype, "shape": shape, "range": bounds}
+        return document | {"casts": list(self.casts)} if self.casts else document
 
     @classmethod
     def take(cls, fields: Fields) -> ItemContract:
@@ -252,8 +279,9 @@ class ItemContract(Record):
         bounds = fields.array("range", _number)
         if len(bounds) != 2:
             raise ManifestError(f"{fields.where}.range: expected two numbers, found {len(bounds)}")
+        casts = fields.array("casts", _castable) if "casts" in fields else ()
         try:
-            return cls(dtype, shape, (bounds[0], bounds[1]))
+            return cls(dtype, shape, (bounds[0], bounds[1]), casts)
         except ValueError as fault:
             raise ManifestError(f"{fields.where}: {fault}") from fault
 
@@ -300,6 +328,12 @@ def _axis(value: object, where: str) -> Axis:
     if not _is_axis(axis):
         raise ManifestError(f"{where}: expected a length from 1, a list of such or a name, found {value!r}")
     return axis  # type: ignore[return-value]  # _is_axis has just told
+
+
+def _castable(value: object, where: str) -> str:
+    if value not in CASTABLE:
+        raise ManifestError(f"{where}: expected a dtype of {', '.join(CASTABLE)}, found {value!r}")
+    return str(value)
 
 
 def _number(value: object, where: str) -> float:

@@ -32,8 +32,8 @@ NAMES = (
 """Keys of a mapping under which items are looked for, preferred first."""
 
 
-def read_data(data: Any, *, cast: Cast = None) -> tuple[Array, tuple[str, ...]]:
-    """Items [N, ...] of a contract's dtype, and notes of what was done to get them.
+def read_data(data: Any, *, cast: Cast = None) -> tuple[Array, tuple[str, ...], str]:
+    """Items [N, ...] of a contract's dtype, notes of what was done to get them, and the dtype that they came in.
 
     Args:
         data: an array or tensor [N, ...]; the path of a file (.npy, .npz, IDX, a table, an image) or of a folder of
@@ -43,7 +43,8 @@ def read_data(data: Any, *, cast: Cast = None) -> tuple[Array, tuple[str, ...]]:
             them all. A name (float32, uint8, int16, uint16) says which. None refuses.
 
     Returns:
-        The items, and sentences for the report. Of a source that is iterated, at most the first 60 000 items and 1 GiB.
+        The items, sentences for the report, and the dtype's name. Of a source that is iterated, at most the first
+        60 000 items and 1 GiB.
 
     Raises:
         InputTypeError: another dtype and no ``cast``, or values that the dtype does not hold, or no numbers.
@@ -53,13 +54,14 @@ def read_data(data: Any, *, cast: Cast = None) -> tuple[Array, tuple[str, ...]]:
     items, notes = _collect(data)
     if not items.dtype.isnative:
         items = items.astype(items.dtype.newbyteorder("="))
+    source = items.dtype.name
     items, cast_notes = cast_items(items, cast)
     if items.ndim < 2 or 0 in items.shape:
         raise InputShapeError(
             f"expected items [N, ...], at least one value in each, found shape {list(items.shape)}: give one number an "
             "item as [N, 1]"
         )
-    return items, (*notes, *cast_notes)
+    return items, (*notes, *cast_notes), source
 
 
 def _collect(data: Any) -> tuple[Array, tuple[str, ...]]:

@@ -97,7 +97,8 @@ def export_codec(
         range_margin: of floats without ``data_range``: the codec takes values that lie beyond the smallest and largest
             by this part of their span; 0 for none.
         out_of_range: what becomes of items outside of the range, here and in ``holdout``: "error", "clip", "skip".
-        cast: take items of other dtypes (float64, int64, bool) in one that a codec has; the report says which.
+        cast: take items of other dtypes (float64, int64, bool) in one that a codec has, here and where they are
+            encoded; the report says which.
         steps: quantization steps in latent units: float32 [256, C] from training, or one number, such as 1 where
             latents are whole numbers; fitted from the decoder's sensitivity if None.
         precisions: variants to write, of "fp32", "int8", "fp16"; fp32 must be among them, it is what others are
@@ -144,10 +145,12 @@ def export_codec(
             overwrite=overwrite,
             on_stage=on_stage,
         )
-    told = Told(latent, input_range, mean, std, output_range, channels, dynamic, data_range, range_margin, out_of_range)
-    items, notes = read_data(data, cast=cast)
+    items, notes, source = read_data(data, cast=cast)
+    told = Told(
+        latent, input_range, mean, std, output_range, channels, dynamic, data_range, range_margin, out_of_range, source
+    )
     if holdout is not None:
-        holdout, _ = read_data(holdout, cast=cast)
+        holdout, _, _ = read_data(holdout, cast=cast)
     items, held = split(items, holdout)
     found = find(model, items, held, told, family)
     reference, items, held, notes = found.reference, found.items, found.held, (*notes, *found.notes)

@@ -52,6 +52,8 @@ class Told:
     data_range: tuple[float, float] | None = None
     range_margin: float = 0.0
     out_of_range: OutOfRange = "error"
+    source: str = ""
+    """The dtype that items came in."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.range_margin < np.inf:
@@ -127,12 +129,14 @@ def find(model: Any, items: Array, held: Array, told: Told, family: Family | Non
         layout = grids_of(layout, axes, trial.shapes)
         end = "last" if layout.channels_last else "first"
         axis = [f"sizes vary in blocks of {layout.block}; latents have {layout.channels} channels along the {end} axis"]
-    return Found(reference_of(layout, halves), items, held, (*notes, *halves.notes, *said, *axis))
+    return Found(trial.reference.laid_out(layout), items, held, (*notes, *halves.notes, *said, *axis))
 
 
 def contract_of(items: Array, told: Told) -> tuple[ItemContract, tuple[float, float]]:
     """The contract, and the range that scalings are about: of floats without the margin."""
     contract = ItemContract.of(items)
+    if told.source not in ("", contract.dtype):
+        contract = replace(contract, casts=(told.source,))
     if told.data_range is not None:
         return replace(contract, range=told.data_range), told.data_range
     if contract.dtype != "float32":
@@ -234,7 +238,7 @@ class Trial:
     """Runs the networks alone, without any quantization, under a scaling."""
 
     def __init__(self, halves: Halves, contract: ItemContract, items: Array) -> None:
-        self._reference = reference_of(Tensors(contract, (1,)), halves)
+        self.reference = reference_of(Tensors(contract, (1,)), halves)
         self._contract, self._items = contract, items
         self.shape: tuple[int, ...] = self.latents(Scaling()).shape[1:]
         low, high = contract.range
@@ -246,8 +250,8 @@ class Trial:
 
     def shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of latents and output for items of that shape."""
-        latents = self._reference.latents(np.resize(self._items[:2], (2, *shape[1:])))
-        return latents.shape, self._reference.output(latents, shape).shape
+        latents = self.reference.latents(np.resize(self._items[:2], (2, *shape[1:])))
+        return latents.shape, self.reference.output(latents, shape).shape
 
     def fixed(self, axes: tuple[int, ...]) -> str | None:
         """Which end of the latents has a length that does not vary with those axes of items; None where both do."""
@@ -266,7 +270,7 @@ class Trial:
         return error if np.isfinite(error) else np.inf
 
     def _under(self, scaling: Scaling) -> Reference:
-        return self._reference.laid_out(Tensors(self._contract, (1,), scaling=scaling))
+        return self.reference.laid_out(Tensors(self._contract, (1,), scaling=scaling))
 
 
 def choose(candidates: Sequence[Scaling], told: Told, trial: Trial) -> tuple[Scaling, list[str]]:

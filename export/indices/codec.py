@@ -112,6 +112,7 @@ def export_indices(
     """
     check_precisions(precisions)
     books = codebooks_of(codebook)
+    items, notes, source = read_data(data, cast=cast)
     told = Told(
         latent=latent,
         input_range=input_range,
@@ -122,8 +123,8 @@ def export_indices(
         data_range=data_range,
         range_margin=range_margin,
         out_of_range=out_of_range,
+        source=source,
     )
-    items, notes = read_data(data, cast=cast)
     items, held = split(items, None if holdout is None else read_data(holdout, cast=cast)[0])
     contract, seen = contract_of(items, told)
     items, held, moved = inside(contract, items, held, out_of_range)

@@ -144,11 +144,12 @@ def raw_items(data: bytes, contract: ItemContract, name: str) -> Array:
 
 
 def conform(items: Array, contract: ItemContract, name: str) -> Array:
-    """The same values as [N, ...] of the contract: images become vectors, one item becomes a batch of one.
+    """The same values, cast, as [N, ...] of the contract: images become vectors, one item becomes a batch of one.
 
     Raises:
         InputShapeError: the values cannot be cut into items.
     """
+    items = contract.cast(items)
     if contract.fits(items.shape):
         return items
     one = contract.shape[1:]

@@ -437,7 +437,7 @@ def test_neither_torch_nor_onnx_is_imported_before_it_is_needed():
         "from latentwire.export import adopt\n"
         "from latentwire.export.errors import HalvesNotFoundError\n"
         "import numpy as np\n"
-        "items, notes = adopt.read_data(np.zeros((3, 4)), cast=True)\n"
+        "items, notes, _ = adopt.read_data(np.zeros((3, 4)), cast=True)\n"
         "try: adopt.adopt(object(), items)\n"
         "except HalvesNotFoundError: print(items.dtype, notes)"
     )

@@ -52,15 +52,15 @@ SOURCES = {
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_same_items_come_out_of_every_source(source):
-    items, _ = read_data(SOURCES[source](), cast="float32")
+    items, _, _ = read_data(SOURCES[source](), cast="float32")
     assert items.dtype == np.float32 and items.dtype.isnative
     np.testing.assert_array_equal(items, ITEMS)
 
 
 def test_notes_say_what_was_taken():
-    _, notes = read_data(SOURCES["loader of pairs"]())
+    _, notes, _ = read_data(SOURCES["loader of pairs"]())
     assert notes == ("data: 10 items of a DataLoader", "of each element the first of 2")
-    _, notes = read_data(SOURCES["dataset of dicts"]())
+    _, notes, _ = read_data(SOURCES["dataset of dicts"]())
     assert notes == ("data: 10 items of a Rows", "of each element the value of 'pixel_values'")
     assert read_data(ITEMS)[1] == ()
 
@@ -76,7 +76,7 @@ def test_files_and_folders(tmp_path):
     np.testing.assert_array_equal(read_data(str(tmp_path / "items.npz"))[0], PICTURES)
     np.testing.assert_array_equal(read_data(tmp_path / "pictures")[0], PICTURES)
     np.testing.assert_array_equal(read_data(tmp_path / "pictures" / "2.png")[0], PICTURES[2:3])
-    table, notes = read_data(tmp_path / "table.csv")
+    table, notes, _ = read_data(tmp_path / "table.csv")
     assert table.dtype == np.float32 and table.tolist() == [[1, 2.5], [-3, 4]]
     assert notes == ("data: the table table.csv, as float32",)
     with pytest.raises(InputFileError, match="found nothing"):
@@ -84,7 +84,7 @@ def test_files_and_folders(tmp_path):
 
 
 def test_pictures_as_elements():
-    items, _ = read_data([(Image.fromarray(picture), 0) for picture in PICTURES])
+    items, _, _ = read_data([(Image.fromarray(picture), 0) for picture in PICTURES])
     np.testing.assert_array_equal(items, PICTURES)
 
 
@@ -92,14 +92,14 @@ def test_a_data_frame_gives_its_numbers():
     numbers = np.arange(6).reshape(3, 2)
     chosen = SimpleNamespace(columns=["a", "b"], to_numpy=lambda: numbers)
     frame = SimpleNamespace(columns=["name", "a", "b"], select_dtypes=lambda kind: chosen)
-    items, notes = read_data(frame, cast=True)
+    items, notes, _ = read_data(frame, cast=True)
     assert items.dtype == np.uint8 and items.tolist() == numbers.tolist()
     assert notes[0] == "data: 2 columns of a DataFrame; left out as they are no numbers: name"
 
 
 def test_an_endless_source_ends(monkeypatch):
     monkeypatch.setattr(adopt_data, "MOST_ITEMS", 7)
-    items, notes = read_data(itertools.cycle(ITEMS))
+    items, notes, _ = read_data(itertools.cycle(ITEMS))
     np.testing.assert_array_equal(items, ITEMS[:7])
     assert notes[0].startswith("data: the first 7 items of a cycle; no more than 7 items and ")
     monkeypatch.setattr(adopt_data, "MOST_BYTES", 3 * ITEMS[0].nbytes)
@@ -115,14 +115,14 @@ def test_other_dtypes_are_cast_on_request_only(dtype):
     target = "float32" if dtype.startswith("float") else "uint8"
     with pytest.raises(InputTypeError, match=f"found {dtype}: say cast=True to have them cast to {target}"):
         read_data(items)
-    cast, notes = read_data(items, cast=True)
+    cast, notes, _ = read_data(items, cast=True)
     assert cast.dtype == target and cast.tolist() == items.tolist()
     assert notes == (f"data: {dtype} cast to {target}",)
 
 
 @given(arrays(np.int64, (3, 2), elements=st.integers(-(1 << 24), 1 << 24)))
 def test_integers_become_the_smallest_that_holds_them(items):
-    cast, _ = read_data(items, cast=True)
+    cast, _, _ = read_data(items, cast=True)
     assert cast.dtype.name in DTYPES
     np.testing.assert_array_equal(cast.astype(np.int64), items)
     smaller = {"uint8": (), "int16": ("uint8",), "uint16": ("uint8", "int16"), "float32": ("uint8", "int16", "uint16")}

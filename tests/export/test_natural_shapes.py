@@ -24,6 +24,7 @@ from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import ItemContract
 from latentwire.runtime.errors import InputRangeError, SettingError
+from latentwire.runtime.files import load_items
 
 
 def pictures(count: int = 600) -> np.ndarray:
@@ -331,3 +332,14 @@ def test_scalings_in_arrays_tensors_and_graphs_are_the_same_and_can_be_undone(pa
     np.testing.assert_allclose(session(model).run(None, {"items": items})[0], seen, rtol=1e-6)
     np.testing.assert_allclose(affine.inverse()(seen), items, atol=0.05)
     assert affine.after(Affine()) == affine or len(pairs) == 1
+
+
+def test_a_cast_that_was_asked_for_is_in_the_contract(tmp_path):
+    items = load_digits().data[:300]  # float64
+    modules = principal_components(items, 16)
+    path = export_codec(modules, items, tmp_path / "codec", cast=True).path
+    assert open_bundle(path).manifest.input.casts == ("float64",)
+    encoder = Encoder(path)
+    assert encoder.encode(items[:4]) == encoder.encode(items[:4].astype(np.float32))
+    np.save(tmp_path / "items.npy", items[:4])
+    assert load_items(tmp_path / "items.npy", encoder.contract).dtype == np.float32

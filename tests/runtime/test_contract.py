@@ -186,3 +186,41 @@ def test_any_change_of_the_json_is_the_same_contract_or_an_error(key, value):
         return
     assert key != "extra"
     assert contract.to_json().keys() == document.keys()
+
+
+CASTING = ItemContract("uint8", ("items", 2), (0, 200), casts=("int64", "float64"))
+
+
+def test_other_dtypes_are_cast_where_the_contract_says_so():
+    for dtype in ("int64", "float64"):
+        cast = CASTING.completed(np.array([[0, 200]], dtype))
+        assert cast.dtype == np.uint8 and cast.tolist() == [[0, 200]]
+    assert CASTING.completed(np.array([3, 4])).tolist() == [[3, 4]], "an axis may be left out all the same"
+    own = np.zeros((1, 2), np.uint8)
+    assert CASTING.cast(own) is own
+    floats = ItemContract("float32", ("items", 2), (-1.0, 1.0), casts=("float64",))
+    assert floats.completed(np.array([[0.1, -1]])).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "said"),
+    [
+        (np.array([[0, 256]]), InputRangeError, "expected values of uint8, found 0 to 256"),
+        (np.array([[0, -1]]), InputRangeError, "found -1 to 0"),
+        (np.array([[0, np.nan]]), InputRangeError, "found nan"),
+        (np.array([[0, 0.5]]), InputTypeError, "expected whole numbers for uint8"),
+        (np.array([[0, 1]], np.int32), InputTypeError, "found int32"),
+        (np.array([[0, 201]]), InputRangeError, r"expected values in \[0, 200\], found 201"),
+    ],
+)
+def test_what_cannot_be_cast_without_loss_is_refused(items, error, said):
+    with pytest.raises(error, match=said):
+        CASTING.validate(CASTING.completed(items))
+
+
+def test_casts_are_in_the_document_only_where_there_are_some():
+    assert "casts" not in DIGITS.to_json()
+    assert ItemContract.from_json(CASTING.to_json()) == CASTING
+    for wrong in (["uint8"], ["complex64"], ["int64", 3]):
+        with pytest.raises(ManifestError, match=r"cast|dtype"):
+            ItemContract.from_json({**CASTING.to_json(), "casts": wrong})
