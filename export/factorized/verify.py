@@ -20,7 +20,7 @@ from latentwire.runtime.contract import Array
 
 SYMBOL_LIMIT = 1e-5
 FEW_TIES = 8
-"""As many symbols that differ at rounding ties are allowed of any number: of few, one alone would be above the share."""
+"""So many symbols may differ at rounding ties, however few there are: one alone could be above the share."""
 RATE_LIMIT = 0.02
 """Another precision may raise the rate by this share at quality 128."""
 MSE_LIMIT = 0.03
