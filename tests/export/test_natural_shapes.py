@@ -20,6 +20,7 @@ from latentwire.export.factorized.grids import Grids
 from latentwire.export.factorized.scaling import between, standardized
 from latentwire.export.graph import FLOAT, INT64, build_model, value
 from latentwire.export.measure import session
+from latentwire.export.notes import quiet
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle import open_bundle
 from latentwire.runtime.contract import ItemContract
@@ -343,3 +344,19 @@ def test_a_cast_that_was_asked_for_is_in_the_contract(tmp_path):
     assert encoder.encode(items[:4]) == encoder.encode(items[:4].astype(np.float32))
     np.save(tmp_path / "items.npy", items[:4])
     assert load_items(tmp_path / "items.npy", encoder.contract).dtype == np.float32
+
+
+def test_onnx_halves_of_any_size(tmp_path):
+    items = pictures(200)
+    halves = dict(zip(("encoder", "decoder"), patches(items), strict=True))
+    for name, example in (("encoder", torch.rand(2, 1, 8, 8)), ("decoder", torch.rand(2, 8, 2, 2))):
+        axes = {0: torch.export.Dim("items"), 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+        with quiet():
+            torch.onnx.export(
+                halves[name], (example,), tmp_path / f"{name}.onnx", dynamo=True, dynamic_shapes=(axes,), verbose=False
+            )
+    pair = tmp_path / "encoder.onnx", tmp_path / "decoder.onnx"
+    path = export_codec(pair, items, tmp_path / "codec", dynamic=True).path
+    same = export_codec(tuple(halves.values()), items, tmp_path / "same", dynamic=True).path
+    wide = np.concatenate(list(items[:5]), 2)[None, ..., :6, :37]
+    assert error_of(path, wide) == pytest.approx(error_of(same, wide), rel=0.02)
