@@ -23,7 +23,7 @@ from typing import Any
 from machine import machine
 
 ITEMS = 1280
-STEPS = 60
+STEPS = 40
 
 
 def networks() -> tuple[Any, Any]:
@@ -31,14 +31,14 @@ def networks() -> tuple[Any, Any]:
     from torch import nn
 
     encoder = nn.Sequential(
-        *(nn.Conv2d(3, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU()),
-        *(nn.Conv2d(64, 96, 4, 2, 1), nn.BatchNorm2d(96), nn.ReLU()),
-        nn.Conv2d(96, 64, 4, 2, 1),
+        *(nn.Conv2d(3, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
+        *(nn.Conv2d(64, 128, 4, 2, 1), nn.BatchNorm2d(128), nn.ReLU()),
+        nn.Conv2d(128, 64, 3, 1, 1),
     )
     decoder = nn.Sequential(
-        *(nn.ConvTranspose2d(64, 96, 4, 2, 1), nn.BatchNorm2d(96), nn.ReLU()),
-        *(nn.ConvTranspose2d(96, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
-        *(nn.Conv2d(64, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU()),
+        *(nn.Conv2d(64, 128, 3, 1, 1), nn.BatchNorm2d(128), nn.ReLU()),
+        *(nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
+        *(nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
         *(nn.ConvTranspose2d(64, 3, 3, 1, 1), nn.Sigmoid()),
     )
     return encoder, decoder

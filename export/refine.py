@@ -28,10 +28,12 @@ LARGEST = 64
 """Magnitude of a 7-bit weight, as ONNX Runtime's quantizer reduces the range."""
 ELEMENTS = 1 << 22
 """Elements of a layer's input patches that are looked at in one run, at most."""
-TOTAL = 1 << 25
-"""The same, in all runs together; of values whose range is looked for too."""
+TOTAL = 1 << 24
+"""The same, in all runs together."""
+RANGED = 1 << 22
+"""Elements of a value whose range is looked for, in all runs together."""
 LEAST = 1 << 14
-"""The same, in one run, at least."""
+"""Of either, in one run, at least."""
 MOMENTS = 1 << 26
 """Elements of all moments together: 512 MiB."""
 WIDEST = 4096
@@ -73,10 +75,11 @@ def watch(
     linear = [node for node in model.graph.node if node.op_type in LINEAR and node.input[1] in weights]
     layers = narrowest(linear, weights)
     names = [*ranges, *(node.input[0] for node in layers)]
-    found, elements = Observed(), max(TOTAL // max(1, len(feeds)), LEAST)
+    found = Observed()
+    elements, ranged = (max(total // max(1, len(feeds)), LEAST) for total in (TOTAL, RANGED))
     for values in runs(model, names, feeds):
         for name, (scale, zero) in ranges.items():
-            errors = range_errors(thinned_values(values[name], elements), scale, zero)
+            errors = range_errors(thinned_values(values[name], ranged), scale, zero)
             found.errors[name] = found.errors.get(name, 0) + errors
         for node in layers:
             shape = weights[node.input[1]]
