@@ -48,6 +48,9 @@ class Architecture:
     given: Callable[[Any], Any] = whole
     """What of the model is given to `export_codec`: the model, or a pair."""
 
+    steps: int = STEPS
+    """Of training."""
+
     @property
     def code(self) -> str:
         """What its user writes."""
@@ -60,7 +63,7 @@ class Architecture:
         items = self.items()
         torch.manual_seed(0)
         model = self.build()
-        train(model, torch.from_numpy(self.scale(items)))
+        train(model, torch.from_numpy(self.scale(items)), self.steps)
         model.eval()
 
         def networks(values: np.ndarray) -> np.ndarray:
@@ -72,7 +75,7 @@ class Architecture:
         return Case(self.given(model), items, networks)
 
 
-def train(model: nn.Module, items: Tensor, steps: int = STEPS) -> None:
+def train(model: nn.Module, items: Tensor, steps: int) -> None:
     """A second of Adam on the squared error."""
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     order = torch.Generator().manual_seed(1)
@@ -177,7 +180,13 @@ ARCHITECTURES = (
         unscale=lambda values: np.moveaxis(values, 1, -1) * 255.0,
     ),
     _signal("conv1d", "1-D convolutions, [N, C, T]", sequences.ConvSensor, lambda: channels_first(signals())),
-    _signal("lstm", "LSTM to its last state, [N, T, C]", sequences.RecurrentAutoencoder, lambda: signals()[:, ::4]),
+    _signal(
+        "lstm",
+        "LSTM to its last state, [N, T, C]",
+        sequences.RecurrentAutoencoder,
+        lambda: signals()[:, ::4],
+        steps=500,
+    ),
     _signal(
         "gru",
         "GRU, states and last state, a pair, [N, T, C]",
