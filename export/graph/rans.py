@@ -70,7 +70,7 @@ WIDE = Coder(INT64, 1 << 16)
 NARROW = Coder(INT32, 1 << 15)
 """A step of 256 lanes takes four fifths of the time on x86-64; states of 31 bits leave one for `states.fill`."""
 FINE = Coder(INT64, 1 << 16, 1 << 16)
-"""For tables of 16 bits, as other toolkits have them. A state may be as small as their sum: 0.002 bits a symbol more."""
+"""For tables of 16 bits, as others have them. A state may be as small as their sum: 0.002 bits a symbol lost."""
 NOTHING = TOTAL
 """Pads an encoder's grid: the whole interval, frequency 4096 from 0, leaves a state alone."""
 DOUBLINGS = [1 << k for k in range(1, MAX_LANES_LOG2 + 1)]
