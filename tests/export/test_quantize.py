@@ -287,3 +287,15 @@ def test_calibration_of_large_items_is_bounded_by_bytes(monkeypatch):
     monkeypatch.setattr(candidates, "ORDER_ITEMS", 8)
     monkeypatch.setattr(candidates, "CALIBRATION_BYTES", 30 * one)
     assert sum(len(feed["x"]) for feed in Candidates(model, items).feeds) in range(15, 41)
+
+
+def test_int8_that_is_slower_is_said_to_be(deep, monkeypatch):
+    model, items = deep
+    monkeypatch.setattr(quantize, "time_ratio", lambda *_: 1.26)
+    found = fit_int8(model, items, half(0.1), "synthesis")
+    assert found.note == (
+        "the synthesis transform in int8 takes 1.3 times as long as in fp32 on the processor that exported it: "
+        "it is smaller, not faster"
+    )
+    monkeypatch.setattr(quantize, "time_ratio", lambda *_: 1.24)
+    assert fit_int8(model, items, half(0.1), "synthesis").note == ""
