@@ -37,13 +37,23 @@ def freeze(module: nn.Module, role: str) -> nn.Module:
         ExportError: a parameter is neither float32 nor convertible, or is not finite.
     """
     frozen = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
-    for name, tensor in frozen.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    check_finite(frozen, role)
+    return frozen
+
+
+def check_finite(module: nn.Module, role: str) -> None:
+    """Nothing, if weights are numbers. A mask of attention, which is no weight, may hold infinities.
+
+    Raises:
+        ExportError: a parameter is not finite; names it.
+    """
+    masks = {name for name, buffer in module.named_buffers() if not bool(torch.isnan(buffer).any())}
+    for name, tensor in module.state_dict().items():
+        if name not in masks and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ExportError(
                 f"the {role}'s parameter {name!r} holds values that are not finite; train it again with a lower "
                 "learning rate or restore an earlier checkpoint"
             )
-    return frozen
 
 
 def trace(

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from latentwire.export.adopt.half import Role
 from latentwire.export.errors import HalfError
 from latentwire.export.notes import quiet
+from latentwire.export.transforms import check_finite
 
 
 def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
@@ -24,6 +25,7 @@ def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
 
     Raises:
         HalfError: a module cannot be copied; names the half and the reason.
+        ExportError: a weight is no number; names it.
     """
     memo: dict[int, Any] = {}
     copies: dict[Role, nn.Module] = {}
@@ -41,10 +43,11 @@ def frozen_copies(halves: Mapping[Role, nn.Module]) -> dict[Role, nn.Module]:
                 f"the {role} ({type(module).__name__}) cannot be copied: {error}; give the modules alone, without what "
                 "was attached to them for training",
             ) from error
-    for module in copies.values():
+    for role, module in copies.items():
         with quiet():
             _plain(module)
             module.cpu().float().eval()
+        check_finite(module, role)
         if not isinstance(module, torch.jit.ScriptModule):  # which is translated later, into a module that is frozen
             module.requires_grad_(False)
     return copies

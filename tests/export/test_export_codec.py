@@ -15,6 +15,7 @@ from torch import nn
 from latentwire.export import ExportError, QuantizationError, export_codec
 from latentwire.export.dense.family import layout_of
 from latentwire.export.factorized import Dense
+from latentwire.export.transforms import check_finite
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.runtime.contract import ItemContract, dtype_range
@@ -180,6 +181,19 @@ def test_parameters_that_are_not_finite_are_named(tmp_path):
         decoder.bias[3] = torch.nan
     with pytest.raises(ExportError, match="decoder's parameter 'bias'"):
         export_codec((encoder, decoder), items, tmp_path / "codec")
+
+
+def test_a_mask_of_infinities_is_no_weight():
+    class Masked(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 4)
+            self.register_buffer("mask", torch.full((4,), -torch.inf))
+
+    check_finite(Masked(), "encoder")
+    layer = nn.BatchNorm1d(4)
+    layer.running_mean[0] = torch.nan
+    with pytest.raises(ExportError, match="encoder's parameter 'running_mean'"):
+        check_finite(layer, "encoder")
 
 
 def test_what_cannot_be_quantized_says_which_layers_cost_how_much(tmp_path):
