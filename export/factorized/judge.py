@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 
 from latentwire.export import measure, quantize
+from latentwire.export.errors import QuantizationError
 from latentwire.export.factorized.grids import finished, whole
 from latentwire.export.factorized.layout import Family
 from latentwire.export.factorized.reference import Reference
@@ -18,6 +20,9 @@ from latentwire.export.family import DEFAULT_QUALITY
 from latentwire.runtime.contract import Array
 
 INT8_CALIBRATION = 2048
+NEAR_LIMIT = 0.008
+"""At quality 255 an int8 transform may raise the squared error by this share, where one can be had that does not more:
+both halves use half of what they may, and quantization adds its part."""
 
 
 @dataclass
@@ -53,9 +58,8 @@ def make_transforms(
     if "int8" in precisions:
         sample = items[:: max(1, len(items) // INT8_CALIBRATION)]
         judge = Judge(family, coder, analysis, synthesis, held)
-        result.add_int8("analysis", quantize.fit_int8(analysis, sample, judge.analysis_loss, "analysis"))
-        decoded = judge.decoded_latents(sample)
-        result.add_int8("synthesis", quantize.fit_int8(synthesis, decoded, judge.synthesis_loss, "synthesis"))
+        result.add_int8("analysis", judge.fit_int8(analysis, sample, "analysis"))
+        result.add_int8("synthesis", judge.fit_int8(synthesis, judge.decoded_latents(sample), "synthesis"))
     if "fp16" in precisions:
         half = reference.in_half()
         result.analysis["fp16"], result.synthesis["fp16"] = half.analysis(items), half.synthesis(latents)
@@ -86,23 +90,38 @@ class Judge:
         packets = [self.coder.packet(part, source.shape, quality) for part, source, quality in parts]
         return np.concatenate([self.coder.restore(packet)["latents"] for packet in packets])
 
-    def loss(self, latents: Array, synthesis: Any) -> float:
-        """The largest share of an allowance that is used up."""
+    def fit_int8(self, model: onnx.ModelProto, calibration: Array, role: str) -> quantize.Quantized:
+        """The int8 variant of a transform that stays within `NEAR_LIMIT`, or else within what any precision may lose.
+
+        Raises:
+            QuantizationError: there is none.
+        """
+        try:
+            return quantize.fit_int8(model, calibration, partial(self.loss, role, best=NEAR_LIMIT), role)
+        except QuantizationError:
+            return quantize.fit_int8(model, calibration, partial(self.loss, role, best=MSE_LIMIT), role)
+
+    def loss(self, role: str, model: onnx.ModelProto, best: float) -> float:
+        """The largest share of an allowance that an int8 transform uses up beside the fp32 one of the other half.
+
+        Args:
+            role: "analysis" or "synthesis".
+            model: the transform.
+            best: by which share it may raise the squared error at quality 255.
+        """
+        session, latents, synthesis = self._session(model, role), self.latents, self.synthesis
+        if role == "analysis":
+            latents = measure.run_batched(session, "input", self.items)
+        else:
+            synthesis = session
         shares = []
         for quality, base in self.base.items():
             found = self.point(latents, synthesis, quality)
-            shares.append((found.mse / max(base.mse, 1e-12) - 1) / MSE_LIMIT)
+            allowed = MSE_LIMIT if quality == DEFAULT_QUALITY else best
+            shares.append((found.mse / max(base.mse, 1e-12) - 1) / allowed)
             if quality == DEFAULT_QUALITY:
                 shares.append((found.bits / base.bits - 1) / RATE_LIMIT)
         return max(0.0, *shares)
-
-    def analysis_loss(self, model: onnx.ModelProto) -> float:
-        """Loss of an int8 analysis transform in front of the fp32 synthesis transform."""
-        return self.loss(measure.run_batched(self._session(model, "analysis"), "input", self.items), self.synthesis)
-
-    def synthesis_loss(self, model: onnx.ModelProto) -> float:
-        """Loss of an int8 synthesis transform behind the fp32 analysis transform."""
-        return self.loss(self.latents, self._session(model, "synthesis"))
 
     def _session(self, model: onnx.ModelProto, role: str) -> Any:
         return measure.session(finished(self.family, model, role))
