@@ -21,7 +21,7 @@ from latentwire.runtime.contract import Array
 
 INT8_CALIBRATION = 2048
 NEAR_LIMIT = 0.008
-"""At quality 255 an int8 transform may raise the squared error by this share, where one can be had that does not more:
+"""At quality 255 an int8 transform may raise the squared error by this share, where one can be had that does no more:
 both halves use half of what they may, and quantization adds its part."""
 
 
