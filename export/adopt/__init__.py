@@ -10,7 +10,7 @@ from latentwire.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from latentwire.export.adopt.choose import choose_items
     from latentwire.export.adopt.data import read_data
-    from latentwire.export.adopt.door import Halves, adopt, check_halves, to_halves
+    from latentwire.export.adopt.door import Halves, adopt, to_halves
     from latentwire.export.adopt.find import find_parts
     from latentwire.export.adopt.half import Choice, Half
     from latentwire.export.adopt.outputs import Leaf, follow, leaves, parse
@@ -21,7 +21,6 @@ __all__ = [
     "Halves",
     "Leaf",
     "adopt",
-    "check_halves",
     "choose_items",
     "find_parts",
     "follow",
@@ -39,7 +38,6 @@ __getattr__ = lazy_names(
         "door": (
             "Halves",
             "adopt",
-            "check_halves",
             "to_halves",
         ),
         "find": ("find_parts",),

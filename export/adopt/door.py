@@ -161,32 +161,3 @@ def swapped(encoder: Half, decoder: Half, example: Array) -> SwappedHalvesError 
         f"the halves are swapped: what was given as the decoder takes items {list(example.shape)}, and what was given "
         "as the encoder makes items of what it returns; give (encoder, decoder)",
     )
-
-
-def check_halves(encoder: Any, decoder: Any, example: Array) -> Array:
-    """The latents of a few items, after all checks of shape and value.
-
-    Args:
-        encoder: as `adopt` returns it: one tensor in, one out.
-        decoder: likewise.
-        example: items as the networks take them, float32 [n >= 2, ...].
-
-    Returns:
-        Latents float32 [m, ...] of the first m = min(n, 4) items.
-
-    Raises:
-        HalfError: a half fails or returns what is no latent and no item: not a tensor, integers, not finite, another
-            number of rows, another shape; names half, layer and shape.
-        SamplingError: latents are drawn at random.
-        SwappedHalvesError: each half is the other.
-    """
-    if len(example) < 2:
-        raise HalfError("model", f"expected two items or more to look at, found {len(example)}")
-    example = np.ascontiguousarray(example[:EXAMPLES])
-    halves = to_halves(Part(None, "", encoder, ""), Part(None, "", decoder, ""))
-    try:
-        return check_made(*halves, example)
-    except HalfError as error:
-        if (other := swapped(*halves, example)) is not None:
-            raise other from error
-        raise

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from architectures import images, sequences
+from architectures import compression, images, sequences
 from architectures.data import both_signs, colours, digits, large_digits, signals, unit
 
 STEPS, BATCH = 100, 32
@@ -161,7 +161,7 @@ ARCHITECTURES = (
         images.ConvNextAutoencoder,
         lambda: np.ascontiguousarray(np.moveaxis(colours(), 1, -1)),
     ),
-    Architecture("gdn", "g_a and g_s with GDN, [N, 3, 16, 16]", images.GdnCompressor, colours),
+    Architecture("gdn", "g_a and g_s with GDN, [N, 3, 16, 16]", compression.GdnCompressor, colours),
     Architecture(
         "nested",
         "a training framework's module around it, [N, 1, 28, 28]",
@@ -174,7 +174,7 @@ ARCHITECTURES = (
     Architecture(
         "channels_last_data",
         "pictures [N, 16, 16, 3] for networks of [N, 3, 16, 16]",
-        images.GdnCompressor,
+        compression.GdnCompressor,
         lambda: np.ascontiguousarray(np.moveaxis(colours(), 1, -1)),
         scale=lambda items: np.ascontiguousarray(np.moveaxis(unit(items), -1, 1)),
         unscale=lambda values: np.moveaxis(values, 1, -1) * 255.0,
