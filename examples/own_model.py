@@ -22,11 +22,9 @@ import onnx
 
 from latentwire.export.family import Exported, identity_of
 from latentwire.export.graph import FLOAT, UINT8, Op, Value, build_model, table, value
+from latentwire.export.pictures import CONTRACT, LIMITS, SIZE_AXES
 from latentwire.export.planes import (
     BLOCK,
-    CONTRACT,
-    LIMITS,
-    SIZE_AXES,
     TOTAL,
     Book,
     Known,

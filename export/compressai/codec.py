@@ -20,17 +20,14 @@ from latentwire.export.compressai.transforms import build_analysis, build_synthe
 from latentwire.export.compressai.verify import CompressaiVerifier
 from latentwire.export.errors import ExportError
 from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions, identity_of
+from latentwire.export.pictures import CONTRACT, LIMITS, SIZE_AXES, spread
 from latentwire.export.planes import (
     BLOCK,
-    CONTRACT,
-    LIMITS,
-    SIZE_AXES,
     PlaneModel,
     analysis_piece,
     build_pack,
     build_unpack,
     codec_id,
-    spread,
     synthesis_piece,
 )
 from latentwire.export.publish import Models, Publication, publish

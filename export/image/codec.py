@@ -18,13 +18,14 @@ from latentwire.export.family import DEFAULT_QUALITY, Exported, check_precisions
 from latentwire.export.image.equalize import equalized
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
-from latentwire.export.image.pieces import CONTRACT, LIMITS, SIZE_AXES, build_finish, build_prepare
+from latentwire.export.image.pieces import build_finish, build_prepare
 from latentwire.export.image.quantize import feeds, to_int8
 from latentwire.export.image.reference import Picture
 from latentwire.export.image.tables import FAMILY, ImageTables
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.image.verify import PictureVerifier
+from latentwire.export.pictures import CONTRACT, LIMITS, SIZE_AXES
 from latentwire.export.publish import Models, Publication, publish
 from latentwire.export.transforms import Half, freeze, trace
 from latentwire.train.image import Distortion, ImageNetwork

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Exported, ExportRequest, existing, with_terms
 from latentwire.export.image.codec import FIT_PICTURES, export_image
-from latentwire.export.image.reference import Picture
 from latentwire.export.image.static import PictureForm
 from latentwire.export.image.tables import FAMILY as NAME
 from latentwire.export.image.verify import PictureVerifier
+from latentwire.export.pictures import OnePictureFamily, spread
 from latentwire.export.publish import Publication
 from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
-from latentwire.runtime.contract import Array, ItemContract
 from latentwire.runtime.errors import InputFileError
 from latentwire.runtime.files import read_pictures
 from latentwire.train.image import ImageNetwork, load_image_run, options_of
@@ -28,7 +24,7 @@ HELD_OUT = 8
 
 
 @dataclass(frozen=True)
-class ImageFamily:
+class ImageFamily(OnePictureFamily):
     """One picture uint8 [H, W, C] of any size a packet."""
 
     name: str = NAME
@@ -71,18 +67,6 @@ class ImageFamily:
             ),
         )
 
-    def read_items(self, path: Path, contract: ItemContract) -> list[Picture]:
-        """A picture, or all below a folder."""
-        return read_pictures(path)
-
-    def some(self, items: Items, count: int) -> list[Picture]:
-        """Evenly spaced ones."""
-        return spread(list(items), count)
-
-    def golden_items(self, golden: Picture) -> list[Picture]:
-        """One picture."""
-        return [golden]
-
     def reference(self, run: Path) -> ImageNetwork:
         """The run's network."""
         return load_image_run(run).network
@@ -101,12 +85,6 @@ class ImageFamily:
             f"{bundle}: expected a codec of several items a packet, found one of pictures: their pages are the curves "
             "and pictures of benchmarks/photo_codec.py"
         )
-
-
-def spread(pictures: Sequence[Array], count: int) -> list[Picture]:
-    """At most ``count`` of them, evenly spaced."""
-    places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
-    return [pictures[place] for place in places]
 
 
 FAMILY = ImageFamily()

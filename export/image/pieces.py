@@ -8,16 +8,7 @@ import onnx
 
 from latentwire.export.graph import FLOAT, INT64, UINT8, Op, Value, build_model, value, vector
 from latentwire.export.image.tables import HYPER_PATCH
-from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.wire import Limits
-
-CONTRACT = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
-SIZE_AXES = (0, 1, 2)
-MAX_SIDE = (1 << 16) - 1
-MAX_PIXELS = 1 << 25
-LIMITS = Limits((MAX_SIDE, MAX_SIDE, (1, 3)), area=3 * MAX_PIXELS)
-"""One packet holds at most 33 megapixels; larger pictures go as tiles."""
-SHAPE: Sequence[int | str] = ("height", "width", "channels")
+from latentwire.export.pictures import SHAPE
 
 
 def build_prepare() -> onnx.ModelProto:

@@ -13,36 +13,15 @@ import onnx
 from latentwire.export.assemble import join
 from latentwire.export.graph import FLOAT, UINT8, Op, Value, build_model, value, vector
 from latentwire.export.image.tables import HYPER_PATCH
-from latentwire.export.static import Shapes, check_limits, fixed, part
-from latentwire.export.verify import Items
-from latentwire.runtime.bundle import Identity
-from latentwire.runtime.contract import Array
-from latentwire.runtime.errors import SettingError
-
-PICTURE = "picture"
-"""The tensor between the network and what stands before or behind it."""
+from latentwire.export.pictures import PICTURE, OnePictureForm
+from latentwire.export.static import fixed, part
 
 
 @dataclass(frozen=True)
-class PictureForm:
+class PictureForm(OnePictureForm):
     """One picture uint8 [H, W, 3] a packet; static ones are in colour."""
 
-    option: str = "--size HEIGHTxWIDTH"
     blocks: bool = True
-
-    def fixes(self, shapes: Shapes) -> bool:
-        """By their size."""
-        return shapes.size is not None
-
-    def input_shape(self, shapes: Shapes, identity: Identity) -> tuple[int, ...] | None:
-        """[H, W, 3]."""
-        if shapes.batch not in (None, 1):
-            raise SettingError(f"expected batch 1 for pictures, one of which is a packet, found {shapes.batch}")
-        if shapes.size is None:
-            return None
-        shape = (*shapes.size, 3)
-        check_limits(shape, identity)
-        return shape
 
     def analysis(self, model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
         """With the padding of that size alone."""
@@ -55,10 +34,6 @@ class PictureForm:
         network = part(model, ["latents", "quality"], [PICTURE])
         model = join(network, build_static_finish(*shape[:2]), ["latents", "quality"], ["output"])
         return fixed(model, {"latents": latents, "quality": [1]})
-
-    def inputs(self, items: Items, shape: Sequence[int]) -> list[Array]:
-        """Each picture."""
-        return list(items)
 
 
 def build_static_prepare(height: int, width: int) -> onnx.ModelProto:

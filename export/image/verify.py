@@ -13,8 +13,8 @@ from latentwire.export import measure
 from latentwire.export.image.reference import Picture, latents_of
 from latentwire.export.image.transforms import AnalysisTransform, SynthesisTransform
 from latentwire.export.measure import Pieces, RatePoint
-from latentwire.export.verify import Report, Verifier
-from latentwire.runtime.contract import Array
+from latentwire.export.pictures import OnePictureVerifier
+from latentwire.export.verify import Report
 from latentwire.train.image import RANGE, SMALLEST_SIMILARITY, ImageNetwork, Point, rate_difference, similarity
 
 RATE_LIMIT = 0.01
@@ -25,24 +25,10 @@ LEVEL_LIMIT = 1.0
 """Largest difference of an output level between torch and ONNX fp32."""
 
 
-class PictureVerifier(Verifier):
+class PictureVerifier(OnePictureVerifier):
     """The checks of one bundle on pictures uint8 [H, W, 3]."""
 
     reference_type: ClassVar[type] = ImageNetwork
-    compared: ClassVar[tuple[int, ...]] = Verifier.qualities
-
-    def check_items(self) -> None:
-        """Each picture."""
-        for picture in self.items:
-            self.subject.manifest.input.validate(picture)
-
-    def packets(self) -> Sequence[Array]:
-        """A picture each."""
-        return list(self.items)
-
-    def samples(self) -> Sequence[Array]:
-        """One in colour, and a small grey one whose sides are no multiples of anything."""
-        return [self.items[0], np.ascontiguousarray(self.items[0][:70, :45, 1:2])]
 
     def curve(self, pieces: Pieces, qualities: tuple[int, ...]) -> list[RatePoint]:
         """With MS-SSIM of the pictures that are large enough for it."""

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latentwire.export.errors import ExportError
 from latentwire.export.family import Exported, ExportRequest
+from latentwire.export.pictures import OnePictureFamily
 from latentwire.export.planes.static import PaddedForm
 from latentwire.export.planes.verify import PlaneVerifier
 from latentwire.export.static import StaticForm
 from latentwire.export.verify import Items, Subject, Verifier
-from latentwire.runtime.contract import Array, ItemContract
-from latentwire.runtime.files import read_pictures
-
-
-def spread(pictures: Sequence[Array], count: int) -> list[Array]:
-    """At most ``count`` of them, evenly spaced."""
-    places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
-    return [pictures[place] for place in places]
 
 
 @dataclass(frozen=True)
-class PlanesFamily:
+class PlanesFamily(OnePictureFamily):
     """One picture uint8 [H, W, C] of any size a packet. Its models are trained elsewhere: there are no runs."""
 
     name: str = "planes"
@@ -39,18 +29,6 @@ class PlanesFamily:
             ExportError: always.
         """
         raise ExportError(f"{run}: expected a run of a family that is trained here: its models are trained elsewhere")
-
-    def read_items(self, path: Path, contract: ItemContract) -> list[Array]:
-        """A picture, or all below a folder."""
-        return read_pictures(path)
-
-    def some(self, items: Items, count: int) -> list[Array]:
-        """Evenly spaced ones."""
-        return spread(list(items), count)
-
-    def golden_items(self, golden: Array) -> list[Array]:
-        """One picture."""
-        return [golden]
 
     def reference(self, run: Path) -> Any:
         """There is none on disk.

@@ -11,18 +11,10 @@ import onnx
 
 from latentwire.export.assemble import join
 from latentwire.export.graph import FLOAT, INT64, UINT8, Op, Value, build_model, integer, value, vector
-from latentwire.runtime.contract import ItemContract
-from latentwire.runtime.wire import Limits
+from latentwire.export.pictures import SHAPE
 
 BLOCK = 64
 """Pixels to a multiple of which pictures are padded, each way."""
-CONTRACT = ItemContract("uint8", ("height", "width", (1, 3)), (0, 255))
-SIZE_AXES = (0, 1, 2)
-MAX_SIDE = (1 << 16) - 1
-MAX_PIXELS = 1 << 25
-LIMITS = Limits((MAX_SIDE, MAX_SIDE, (1, 3)), area=3 * MAX_PIXELS)
-"""One packet holds at most 33 megapixels; larger pictures go as tiles."""
-SHAPE: Sequence[int | str] = ("height", "width", "channels")
 
 
 def build_prepare() -> onnx.ModelProto:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
-
-import numpy as np
 
 from latentwire.export import measure
 from latentwire.export.measure import Pieces, RatePoint
-from latentwire.export.verify import Report, Verifier
-from latentwire.runtime.contract import Array
+from latentwire.export.pictures import OnePictureVerifier
+from latentwire.export.verify import Report
 
 RATE_LIMIT = 0.02
 """Another precision of a transform may cost this share of the rate."""
@@ -20,29 +17,15 @@ FIXED = "fixed_rate"
 """What a bundle's manifest says of its fit where quality does nothing."""
 
 
-class PlaneVerifier(Verifier):
+class PlaneVerifier(OnePictureVerifier):
     """The checks of one bundle on pictures uint8 [H, W, 3]."""
 
     reference_type: ClassVar[type] = object
-    compared: ClassVar[tuple[int, ...]] = Verifier.qualities
 
     @property
     def variable(self) -> bool:
         """Whether quality does anything."""
         return not self.subject.manifest.provenance.calibration.get(FIXED, False)
-
-    def check_items(self) -> None:
-        """Each picture."""
-        for picture in self.items:
-            self.subject.manifest.input.validate(picture)
-
-    def packets(self) -> Sequence[Array]:
-        """A picture each."""
-        return list(self.items)
-
-    def samples(self) -> Sequence[Array]:
-        """One in colour, and a small grey one whose sides are no multiples of anything."""
-        return [self.items[0], np.ascontiguousarray(self.items[0][:70, :45, 1:2])]
 
     def curve(self, pieces: Pieces, qualities: tuple[int, ...]) -> list[RatePoint]:
         """One point where there is but one rate."""

@@ -16,10 +16,10 @@ from small_images import picture, small_network
 from latentwire.export.image import reference
 from latentwire.export.image.fit import MAGNITUDES, fit_tables
 from latentwire.export.image.pack import build_pack
-from latentwire.export.image.pieces import LIMITS
 from latentwire.export.image.tables import HYPER_PATCH, ImageTables
 from latentwire.export.image.unpack import build_unpack
 from latentwire.export.measure import session
+from latentwire.export.pictures import LIMITS
 from latentwire.runtime.errors import RemoteError
 from latentwire.runtime.wire import MAX_STEPS, cost_of_pictures
 from latentwire.runtime.wire.packet import Limits, Status, check_packet, verdict, write_packet

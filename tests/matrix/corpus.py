@@ -30,10 +30,10 @@ from latentwire.export.graph.tap import telling
 from latentwire.export.image.codec import make_transforms
 from latentwire.export.image.fit import fit_tables
 from latentwire.export.image.pack import build_pack
-from latentwire.export.image.pieces import LIMITS, SIZE_AXES
 from latentwire.export.image.reference import Picture
 from latentwire.export.image.tables import ImageTables
 from latentwire.export.image.unpack import build_unpack
+from latentwire.export.pictures import LIMITS, SIZE_AXES
 from latentwire.export.verify import Subject
 from latentwire.runtime.bundle.bundle import open_bundle
 from latentwire.runtime.files import read_items, read_pictures

@@ -13,7 +13,8 @@ from small_images import picture
 
 from latentwire.export import verify_bundle
 from latentwire.export.measure import Coder, session
-from latentwire.export.planes import LIMITS, analysis_piece, build_pack, build_unpack, codec_id
+from latentwire.export.pictures import LIMITS
+from latentwire.export.planes import analysis_piece, build_pack, build_unpack, codec_id
 from latentwire.runtime import Decoder, Encoder
 from latentwire.runtime.selftest import selftest
 

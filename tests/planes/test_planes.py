@@ -14,8 +14,8 @@ from numpy_codec import Fields, read_fields, write_fields
 from latentwire.export import ExportError
 from latentwire.export.graph import FLOAT, INT32, rans, table
 from latentwire.export.measure import Coder, session
+from latentwire.export.pictures import LIMITS
 from latentwire.export.planes import (
-    LIMITS,
     TOTAL,
     Book,
     Plane,
